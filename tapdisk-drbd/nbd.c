@@ -6,6 +6,8 @@
  * A client is freed only at the end of a turn, so that nothing on the way up from a callback
  * meets one that is gone.
  */
+#include <config.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
