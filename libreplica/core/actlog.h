@@ -3,7 +3,7 @@
  * actlog.h - the activity log: the set of extents (METADATA_AL_EXTENT_BYTES each) that may differ
  * between the nodes after a crash (P3, P4). Least recently used eviction of extents that hold no
  * unconfirmed write; transactions in a ring of METADATA_AL_BLOCKS blocks on disk. Pure; all memory
- * is taken in actlog_init. Byte layout and invariants stand on top of actlog.c.
+ * is taken in actlog_new. Byte layout and invariants stand on top of actlog.c.
  */
 #ifndef CORE_ACTLOG_H
 #define CORE_ACTLOG_H
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "libreplica/words.h"
+#include "alloc.h"
 
 struct actlog; /* heap object */
 
@@ -21,13 +22,19 @@ enum actlog_verdict {
     ACTLOG_FULL     /* every extent holds unconfirmed writes: flush both nodes, then try again */
 };
 
-/* Errors: REPLICA_E_MEMORY. Ownership: *log is freed with actlog_free. */
-int actlog_new(struct actlog **log, uint32_t extents);
+/* `extents` is METADATA_AL_EXTENTS_MIN to METADATA_AL_EXTENTS_MAX; it may differ from what the log
+ * on disk was written with. `allocator` may be NULL; it is copied.
+ * Errors: REPLICA_E_MEMORY, REPLICA_E_INVALID. Ownership: *log is freed with actlog_free. */
+int actlog_new(struct actlog **log, uint32_t extents, const struct core_allocator *allocator);
 void actlog_free(struct actlog *log);
 
 /* Takes one reference on `extent` for a write about to start. Each successful HOT or PENDING
  * answer is paired with one actlog_put. */
 enum actlog_verdict actlog_get(struct actlog *log, uint32_t extent);
+
+/* Is `extent` in the log on disk? Takes no reference: it is how those that were told PENDING are
+ * asked about again after actlog_written (a transaction has not always room for all of them). */
+bool actlog_hot(const struct actlog *log, uint32_t extent);
 
 /* The write is over on all living legs. The extent can be evicted only after a later
  * actlog_confirm: until then it is "unconfirmed". */
