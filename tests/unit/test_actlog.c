@@ -194,6 +194,36 @@ START_TEST(test_eviction_needs_a_confirmation)
 }
 END_TEST
 
+/* A slot may be given away while the transaction that names it is queued or under way. */
+START_TEST(test_slot_given_away_before_it_is_written)
+{
+    struct actlog *log = new_log(MIN);
+    uint8_t block[BLOCK];
+    uint32_t index;
+
+    for (uint32_t i = 0; i < MIN; i++)
+        (void)actlog_get(log, i);
+    actlog_put(log, 0); /* its write was given up; it is still queued */
+    confirm(log);
+    ck_assert_int_eq(actlog_get(log, 1000), ACTLOG_PENDING);
+    actlog_encode(log, block, &index); /* with 1000 */
+    actlog_put(log, 1);
+    actlog_put(log, 1000);
+    confirm(log);
+    ck_assert_int_eq(actlog_get(log, 1001), ACTLOG_PENDING); /* takes the slot of 1 */
+    actlog_written(log);
+    ck_assert(actlog_hot(log, 1000));
+    ck_assert(!actlog_hot(log, 1001));
+    ck_assert(!actlog_hot(log, 0));
+    ck_assert(actlog_needs_write(log));
+    write_all(log, NULL);
+    ck_assert(actlog_hot(log, 1001));
+    for (uint32_t i = 2; i < MIN; i++)
+        ck_assert(actlog_hot(log, i));
+    actlog_free(log);
+}
+END_TEST
+
 START_TEST(test_least_recently_put_goes_first)
 {
     struct actlog *log = new_log(MIN);
@@ -249,24 +279,26 @@ START_TEST(test_empty_ring)
 }
 END_TEST
 
-/* After a reset, older transactions do not count, whatever stands in the ring. */
+/* After a reset, older transactions do not count, whatever stands in the ring; even where the
+ * window of the first new one does not reach. */
 START_TEST(test_reset_starts_a_new_base)
 {
     static uint8_t ring[RING][BLOCK];
-    struct actlog *log = new_log(MIN), *after;
+    struct actlog *log = new_log(2000), *after;
 
-    for (uint32_t i = 0; i < 40; i++) {
+    for (uint32_t i = 0; i < 1500; i++) {
         use(log, i);
-        write_all(log, ring);
+        if (i % 40 == 39 || i == 1499)
+            write_all(log, ring);
     }
     actlog_reset(log);
-    after = new_log(MIN);
+    after = new_log(2000);
     ck_assert_int_eq(scan(after, ring, NULL), 0);
-    ck_assert_uint_eq(actlog_count(after), 40); /* nothing written since: still the old set */
+    ck_assert_uint_eq(actlog_count(after), 1500); /* nothing written since: still the old set */
     actlog_free(after);
     use(log, 500);
     write_all(log, ring);
-    after = new_log(MIN);
+    after = new_log(2000);
     ck_assert_int_eq(scan(after, ring, NULL), 0);
     ck_assert_uint_eq(actlog_count(after), 1);
     ck_assert(recovered(after, 500));
@@ -703,7 +735,8 @@ END_TEST
 
 UNIT_MAIN("actlog", test_golden_block, test_pending_until_written,
           test_failed_transaction_is_written_again, test_more_changes_than_a_transaction_holds,
-          test_eviction_needs_a_confirmation, test_least_recently_put_goes_first,
-          test_aborted_and_nested_confirmations, test_empty_ring, test_reset_starts_a_new_base,
-          test_table_of_another_size, test_damage, test_impossible_blocks,
-          test_goes_on_after_a_failed_scan, test_random_histories, test_largest_table, test_memory)
+          test_eviction_needs_a_confirmation, test_slot_given_away_before_it_is_written,
+          test_least_recently_put_goes_first, test_aborted_and_nested_confirmations,
+          test_empty_ring, test_reset_starts_a_new_base, test_table_of_another_size, test_damage,
+          test_impossible_blocks, test_goes_on_after_a_failed_scan, test_random_histories,
+          test_largest_table, test_memory)
