@@ -459,6 +459,18 @@ START_TEST(test_synced_and_adopt)
 }
 END_TEST
 
+/* After a crash both have one generation; it does not become its own ancestor. */
+START_TEST(test_adopt_of_the_same_generation)
+{
+    struct generation source = {A | 1, 0, {C, D}}, target = {A, 0, {C, D}};
+
+    lineage_adopt(&target, &source);
+    ck_assert_uint_eq(target.current, A);
+    ck_assert_uint_eq(target.history[0], C);
+    ck_assert_uint_eq(target.history[1], D);
+}
+END_TEST
+
 /* The loser of a split brain remembers the generation that it gave up. */
 START_TEST(test_adopt_after_split_brain)
 {
@@ -681,7 +693,8 @@ END_TEST
 
 UNIT_MAIN("lineage", test_every_row, test_ties, test_all_generations, test_all_states, test_same,
           test_new_current, test_fresh_identifiers_are_never_taken, test_synced_and_adopt,
-          test_adopt_after_split_brain, test_just_created_is_not_remembered, test_sync_id,
-          test_names, test_primary_goes_on_alone_and_peer_comes_back, test_both_write_alone,
+          test_adopt_of_the_same_generation, test_adopt_after_split_brain,
+          test_just_created_is_not_remembered, test_sync_id, test_names,
+          test_primary_goes_on_alone_and_peer_comes_back, test_both_write_alone,
           test_stale_host_never_wins, test_promoted_without_a_write, test_source_missed_the_finish,
           test_full_sync_is_resumed, test_invalidate)
