@@ -106,7 +106,8 @@ static void put_progress(const json_t *device, double percent, FILE *out)
     fputs("    [", out);
     for (int i = 0; i < BAR_CELLS; i++)
         fputc(i < full ? '=' : i == full ? '>' : ' ', out);
-    fprintf(out, "] %.1f%%", percent);
+    /* rounded down: 100 % is said when nothing is left */
+    fprintf(out, "] %.1f%%", (double)(int)(cells * 10) / 10);
     if (number_of(device, "out-of-sync", &value)) {
         adm_render_size(value, text, sizeof text);
         fprintf(out, "  %s to go", text);

@@ -276,32 +276,37 @@ static void shown_update(struct shown *shown)
     } while (adm_client_pending(shown->client));
 }
 
+/* The descriptors to wait for; the last one tells that nobody reads what we write any more. */
+static void polls_fill(const struct screen *screen, const struct adm *adm, struct pollfd *polls)
+{
+    for (unsigned i = 0; i < screen->count; i++) {
+        struct shown *shown = &screen->list[i];
+
+        if (!shown->client)
+            shown_watch(shown, adm);
+        polls[i] = (struct pollfd){.fd = shown->client ? shown->client->fd : -1, .events = POLLIN};
+    }
+    polls[screen->count] = (struct pollfd){.fd = STDOUT_FILENO};
+}
+
 static int show_changes(struct screen *screen, const struct adm *adm)
 {
     struct pollfd *polls = calloc(screen->count + 1, sizeof *polls);
 
     if (!polls)
         return adm_fail(ADM_FAILED, "out of memory");
-    while (!ferror(stdout)) {
+    do {
         int ready;
 
-        for (unsigned i = 0; i < screen->count; i++) {
-            struct shown *shown = &screen->list[i];
-
-            if (!shown->client)
-                shown_watch(shown, adm);
-            polls[i].fd = shown->client ? shown->client->fd : -1;
-            polls[i].events = POLLIN;
-            polls[i].revents = 0;
-        }
-        ready = poll(polls, screen->count, RETRY_MS);
+        polls_fill(screen, adm, polls);
+        redraw(screen, adm);
+        ready = poll(polls, screen->count + 1, RETRY_MS);
         for (unsigned i = 0; ready > 0 && i < screen->count; i++)
             if (polls[i].revents)
                 shown_update(&screen->list[i]);
-        redraw(screen, adm);
-    }
+    } while (!ferror(stdout) && !(polls[screen->count].revents & POLLERR));
     free(polls);
-    return ADM_FAILED;
+    return ADM_OK;
 }
 
 int adm_status(struct adm *adm)
