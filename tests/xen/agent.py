@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Commands on a test host, through the agent in its dom0.
 
 The agent dials out to a listener made for one boot of one host, so no port

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A guest of a test host: its configuration, its console, its journal.
 
 The guest runs the dom0's kernel with a small initramfs (guest/init). What it
@@ -12,8 +13,7 @@ import re
 import threading
 import time
 
-from agent import CommandFailed, HostGone
-from journal import Journal
+from journal import Contents, Journal
 
 CONFIG = """name = "{name}"
 type = "{type}"
@@ -158,7 +158,6 @@ class Guest:
         words = " ".join(f"{key}={value}" for key, value in options.items())
         code, lines = self.run(f"stamper verify {device} {words}", timeout,
                                check=False)
-        from journal import Contents
         contents = Contents.parse(lines)
         if not contents.complete:
             raise GuestFailed(f"guest {self.name}: verify ended with {code}: "
@@ -185,5 +184,3 @@ class Task:
                               f"ended with {code}:\n" + "\n".join(lines[-15:]))
         return code, lines
 
-
-__all__ = ["Guest", "GuestFailed", "Task", "CommandFailed", "HostGone"]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Two real Xen hosts under QEMU: alpha and beta, linked by a cable.
 
     pair = Pair("bookworm", work_dir, product=destdir_image)
@@ -12,7 +13,7 @@ read-only layer, and two disks that survive the machine: `state` (mounted,
 holds /etc/tapdrbd.d and /var/lib/tapdrbd) and `data` (/dev/test/data). The
 disks are files that QEMU writes through the page cache of the test machine:
 killing QEMU kills a machine, not its disks. For losing what was not flushed
-see powercut.py, which a host uses when made with volatile=True.
+see powercut.py, which the hosts of Pair(volatile=True) use.
 """
 
 import json
@@ -23,7 +24,8 @@ import subprocess
 import time
 
 import image
-from agent import Agent, CommandFailed, HostGone
+from agent import Agent, CommandFailed, HostGone, Listener
+from powercut import VolatileDisk
 
 ADDRESSES = {"alpha": "10.1.1.31", "beta": "10.1.1.32"}
 XEN_ARGUMENTS = ("console=com1 com1=115200,8n1 dom0_mem={dom0}M,max:{dom0}M "
@@ -62,8 +64,8 @@ class Monitor:
         self.stream.readline()
         self.command("qmp_capabilities")
 
-    def command(self, name, **arguments):
-        request = {"execute": name}
+    def command(self, verb, /, **arguments):
+        request = {"execute": verb}
         if arguments:
             request["arguments"] = {key.replace("_", "-"): value for
                                     key, value in arguments.items()}
@@ -72,12 +74,12 @@ class Monitor:
         while True:
             line = self.stream.readline()
             if not line:
-                raise HostGone(f"QEMU went away during {name}")
+                raise HostGone(f"QEMU went away during {verb}")
             answer = json.loads(line)
             if "return" in answer:
                 return answer["return"]
             if "error" in answer:
-                raise CommandFailed(f"QMP {name}: {answer['error']}")
+                raise CommandFailed(f"QMP {verb}: {answer['error']}")
 
     def close(self):
         self.socket.close()
@@ -102,10 +104,12 @@ class Host(Agent):
         self.boots = 0
         self.process = None
         self.monitor = None
-        self.backing = None
         os.makedirs(self.directory, exist_ok=True)
         self.data_path = self.file("data.img")
         make_disk(self.data_path, settings["data_mib"])
+        self.volatile = None
+        if settings["volatile"]:
+            self.volatile = VolatileDisk(self.data_path, self.file("nbd"))
         make_disk(self.file("state.img"), 256)
         image.run(["mke2fs", "-q", "-t", "ext4", "-F", self.file("state.img")])
 
@@ -117,10 +121,15 @@ class Host(Agent):
     def _disk(self, serial, path, readonly=False):
         options = f"if=none,id={serial},format=raw,file={path}"
         # Locks would keep a killed machine's successor waiting.
-        options += ",file.locking=off" if "nbd" not in path[:4] else ""
+        options += "" if path.startswith("nbd") else ",file.locking=off"
         options += ",readonly=on" if readonly else ",cache=writeback"
         return ["-drive", options, "-device",
                 f"virtio-blk-pci,drive={serial},serial={serial}"]
+
+    def _data_source(self):
+        if self.volatile:
+            return f"nbd+unix:///?socket={self.volatile.socket_path}"
+        return self.data_path
 
     def _network(self):
         mac = "31" if self.name == "alpha" else "32"
@@ -160,12 +169,11 @@ class Host(Agent):
         if settings["product"]:
             command += self._disk("product", settings["product"], readonly=True)
         command += self._disk("state", self.file("state.img"))
-        command += self._disk("data", self.data_path)
+        command += self._disk("data", self._data_source())
         return command + self._network()
 
     def power_on(self):
         """Start the machine; boot() waits for it as well."""
-        from agent import Listener
         if self.process is not None:
             raise CommandFailed(f"{self.name} is already running")
         self.boots += 1
@@ -173,6 +181,8 @@ class Host(Agent):
         for name in ("qmp", f"../link-{self.name}"):
             if os.path.exists(self.file(name)):
                 os.unlink(self.file(name))
+        if self.volatile:
+            self.volatile.start()
         with open(self.file("qemu.log"), "ab") as log:
             self.process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log,
@@ -203,12 +213,28 @@ class Host(Agent):
         return self.process is not None and self.process.poll() is None
 
     def kill(self):
-        """The machine dies at once, as with its plug pulled; disks stay."""
+        """The machine dies at once; its disks keep all they were given."""
+        if self._end_machine() and self.volatile:
+            self.volatile.settle()
+
+    def power_cut(self, seed):
+        """The power goes: the data disk loses what was not flushed.
+
+        Returns the number of sectors lost."""
+        if self.volatile is None:
+            raise CommandFailed("power_cut() needs Pair(volatile=True)")
+        self._end_machine()
+        return self.volatile.cut(seed)
+
+    def _end_machine(self):
         if self.process is None:
-            return
+            return False
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self._forget()
+        if self.volatile:
+            self.volatile.stop()
+        return True
 
     def _forget(self):
         self.listener.close()
@@ -261,14 +287,15 @@ class Pair:
     """alpha and beta with the cable between them."""
 
     def __init__(self, suite, directory, product=None, svm=False,
-                 memory_mib=1408, dom0_mib=704, data_mib=1024, hvm=False):
+                 memory_mib=1408, dom0_mib=704, data_mib=1024, hvm=False,
+                 volatile=False):
         self.suite = suite
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
         images = image.root_image(suite, hvm), image.boot_files(suite, hvm)
         settings = {"product": product, "svm": svm or hvm,
                     "memory_mib": memory_mib, "dom0_mib": dom0_mib,
-                    "data_mib": data_mib}
+                    "data_mib": data_mib, "volatile": volatile}
         self.settings = settings
         self.alpha = Host("alpha", directory, images, settings)
         self.beta = Host("beta", directory, images, settings)

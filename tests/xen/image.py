@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
 """Build and cache what a real Xen host needs to boot under QEMU.
 
 For each Debian suite this makes, outside the checkout:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* agent - runs commands in a test host's dom0 for the harness.
  *
  * It dials out to the harness (so that no port has to be guessed), waits on

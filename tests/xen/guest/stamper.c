@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stamper - writes blocks that can prove themselves, and checks them.
  *
  * Every block carries its own number, a sequence number, the run and a
