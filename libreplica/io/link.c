@@ -262,7 +262,7 @@ static void listen_stop(struct link *link)
         return;
     if (link->accept.under_way) {
         io_uring_prep_cancel(loop_sqe(link->loop, NULL), &link->accept.ring, 0);
-        loop_submit(link->loop);
+        loop_settle(link->loop);
     }
     close(link->listener);
     link->listener = -1;

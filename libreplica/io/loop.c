@@ -181,6 +181,14 @@ void loop_submit(struct replica_loop *loop)
         loop->failed = -result;
 }
 
+void loop_settle(struct replica_loop *loop)
+{
+    int result = io_uring_submit_and_get_events(&loop->ring);
+
+    if (result < 0 && !submit_may_be_repeated(result))
+        loop->failed = -result;
+}
+
 struct io_uring_sqe *loop_sqe(struct replica_loop *loop, struct loop_op *op)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
@@ -266,7 +274,7 @@ void replica_loop_unwatch(struct replica_watch *watch)
         struct io_uring_sqe *sqe = loop_sqe(watch->loop, NULL);
         io_uring_prep_poll_remove(sqe, (uint64_t)(uintptr_t)&watch->op);
         /* The caller may close the descriptor next: the poll must not keep its file alive. */
-        loop_submit(watch->loop);
+        loop_settle(watch->loop);
     } else if (!watch->running) {
         watch_free(watch);
     }

@@ -47,6 +47,10 @@ struct io_uring_sqe *loop_sqe(struct replica_loop *loop, struct loop_op *op);
 /* Submits now what was prepared so far: for work that should start before a long computation. */
 void loop_submit(struct replica_loop *loop);
 
+/* Submits, and lets the kernel finish what a cancellation ended: files are let go at once. What
+ * completed is delivered in the next turn. */
+void loop_settle(struct replica_loop *loop);
+
 /* There is work for the hooks: the coming wait does not sleep. */
 void loop_kick(struct replica_loop *loop);
 
