@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "alloc.h"
 #include "range.h"
 
 struct bitmap {
@@ -18,10 +19,12 @@ struct bitmap {
     uint64_t blocks; /* number of on-disk blocks */
     uint64_t set;    /* number of set bits */
     uint64_t dirty_count;
+    struct core_allocator allocator;
 };
 
-/* Errors: REPLICA_E_MEMORY. */
-int bitmap_init(struct bitmap *bitmap, uint64_t data_bytes);
+/* `data_bytes` is a multiple of REPLICA_BLOCK_BYTES. `allocator` may be NULL; it is copied.
+ * Errors: REPLICA_E_MEMORY. */
+int bitmap_init(struct bitmap *bitmap, uint64_t data_bytes, const struct core_allocator *allocator);
 void bitmap_close(struct bitmap *bitmap);
 
 /* Sets every block the range touches; returns the number of bits that were clear. */
@@ -32,16 +35,20 @@ void bitmap_set_all(struct bitmap *bitmap);
 void bitmap_clear_all(struct bitmap *bitmap);
 bool bitmap_any(const struct bitmap *bitmap, struct range range);
 
-/* The next run of set bits at or after byte `from`, at most `most` bytes long and never across a
- * multiple of `most`. False when there is none. */
+/* The next run of set bits in blocks that start at or after byte `from`, at most `most` bytes long
+ * and never across a multiple of `most` (itself a multiple of REPLICA_BLOCK_BYTES). False when
+ * there is none. */
 bool bitmap_next(const struct bitmap *bitmap, uint64_t from, uint32_t most, struct range *run);
 
 /* On-disk blocks: `index` < bitmap->blocks. Encode writes METADATA_BLOCK_BYTES little-endian bytes
  * and clears the dirty mark; if the write then fails, the owner calls bitmap_mark_dirty again.
- * Decode replaces, merge ORs (and marks dirty what changed). Bits past `bits` are ignored. */
+ * Copy gives the same bytes and leaves the mark alone: it is the one for the link. Decode replaces
+ * with what is on disk, and so clears the mark; merge ORs, marks dirty what changed and returns
+ * how many bits were clear. Bits past `bits` are ignored. */
 bool bitmap_next_dirty(const struct bitmap *bitmap, uint64_t from, uint64_t *index);
 void bitmap_mark_dirty(struct bitmap *bitmap, uint64_t index);
 void bitmap_encode(struct bitmap *bitmap, uint64_t index, uint8_t *block);
+void bitmap_copy(const struct bitmap *bitmap, uint64_t index, uint8_t *block);
 void bitmap_decode(struct bitmap *bitmap, uint64_t index, const uint8_t *block);
 uint64_t bitmap_merge(struct bitmap *bitmap, uint64_t index, const uint8_t *block);
 bool bitmap_block_empty(const struct bitmap *bitmap, uint64_t index);

@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "libreplica/words.h"
+#include "alloc.h"
 #include "metadata.h"
 #include "wire.h"
 
@@ -60,13 +61,6 @@ struct core_config {
     enum core_fencing fencing;
     enum core_peer_loss on_peer_loss;
     enum core_io_error on_io_error;
-};
-
-/* The caller's allocator; both NULL: calloc and free. */
-struct core_allocator {
-    void *(*allocate)(void *context, size_t count, size_t size); /* zeroed, NULL on failure */
-    void (*release)(void *context, void *memory);
-    void *context;
 };
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -230,6 +224,7 @@ struct actions {
 
 /* `layout_slots` and `meta_bytes` say where the superblock is looked for (metadata_slots);
  * `data_bytes` is the data device's size as it is now.
+ * `allocator` may be NULL; what it points to is copied.
  * Errors: REPLICA_E_MEMORY, REPLICA_E_INVALID. Ownership: *core is freed with core_free. */
 int core_new(struct core **core, const struct core_config *config,
              const uint64_t layout_slots[METADATA_SLOTS], uint64_t meta_bytes, uint64_t data_bytes,

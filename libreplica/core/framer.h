@@ -4,7 +4,7 @@
  * the next bytes go, puts them there, says how many came.
  *
  * Guest data never passes through the framer's own memory: while a data part is due, framer_want
- * says FRAMER_DATA and the caller reads straight into the buffer that it chose.
+ * says FRAMER_BUFFER and the caller then reads straight into the buffer that it chose.
  */
 #ifndef CORE_FRAMER_H
 #define CORE_FRAMER_H
@@ -32,10 +32,11 @@ enum framer_want framer_want(struct framer *framer, uint8_t **place, uint32_t *l
 void framer_buffer(struct framer *framer, uint8_t *data);
 
 /* `length` bytes were put at the place that framer_want named. Errors: REPLICA_E_PROTOCOL; the
- * stream cannot go on after it. */
+ * stream cannot go on after it (framer_want asks for 0 bytes from then on). REPLICA_E_INVALID: more
+ * than was asked for; nothing has changed. */
 int framer_advance(struct framer *framer, uint32_t length, struct replica_error *error);
 
-/* The whole message; valid until the next framer_want. */
+/* The whole message, valid until the next framer_want; NULL when none is complete. */
 const struct wire_message *framer_take(struct framer *framer);
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * interval.h - holds back a request while an overlapping one is in flight (P5). Requests that
  * overlap run one after the other in order of arrival; others are not delayed. Pure, intrusive,
- * no allocation. Lookup is O(log n) or a small hash by extent; n is at most some thousands.
+ * no allocation. Entering and leaving cost O(log n + k), k being the number of intervals present
+ * that overlap.
  */
 #ifndef CORE_INTERVAL_H
 #define CORE_INTERVAL_H
@@ -19,22 +20,22 @@ struct interval {
     struct interval *parent, *left, *right; /* balanced tree by offset */
     uint64_t subtree_end;
     uint32_t priority;
-    struct interval *next_waiting; /* FIFO of intervals held back */
+    uint32_t blockers;             /* earlier overlapping ones that are still present */
+    struct interval *next_waiting; /* links the list that interval_leave gives */
     bool active;                   /* in flight; false: held back */
     bool present;
 };
 
 struct interval_set {
     struct interval *root;
-    struct interval *waiting_first, *waiting_last;
     uint64_t next_ticket;
     uint32_t count;
 };
 
 void interval_init(struct interval_set *set);
 
-/* Enters `interval`. True: nothing earlier overlaps, it may go now. False: held back; it will come
- * out of interval_leave of another one. */
+/* Enters `interval`, whose range is not empty and does not wrap. True: nothing earlier overlaps, it
+ * may go now. False: held back; it will come out of interval_leave of another one. */
 bool interval_enter(struct interval_set *set, struct interval *interval);
 
 /* Takes out `interval` (active or held back) and gives the list, linked through next_waiting, of

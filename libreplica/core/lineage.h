@@ -13,7 +13,8 @@
 
 enum lineage_verdict {
     LINEAGE_NOTHING,       /* equal, in sync: nothing to do */
-    LINEAGE_BOTH_NEW,      /* both just created: no sync, wait for an operator's word */
+    LINEAGE_BOTH_NEW,      /* neither side has usable data (both just created, or both
+                              Inconsistent): no sync, wait for an operator's word */
     LINEAGE_SOURCE_BITMAP, /* we are the source, by bitmap */
     LINEAGE_TARGET_BITMAP,
     LINEAGE_SOURCE_FULL,
@@ -29,6 +30,7 @@ struct lineage_side {
     struct generation generation;
     uint32_t flags;       /* enum metadata_flags */
     uint64_t out_of_sync; /* set bits in its bitmap */
+    uint64_t epoch;       /* ownership epoch (P6) */
     bool primary;         /* holds the Primary role now */
 };
 
@@ -40,13 +42,24 @@ enum lineage_verdict lineage_compare(const struct lineage_side *ours,
 
 const char *lineage_verdict_name(enum lineage_verdict verdict);
 
-/* True when the two identifiers name the same generation (the lowest bit does not count). */
+/* True when the two identifiers name the same generation (the lowest bit does not count). 0 names
+ * none and is the same as nothing. */
 bool lineage_same(uint64_t a, uint64_t b);
 
 /* New current generation (P7): the old current becomes the bitmap generation, unless one is set
- * already (then the old current goes into history). `fresh` is random; 0 and JUST_CREATED are
- * never used. */
+ * already (then the old current goes into history). `fresh` is random; what is taken already, 0 and
+ * JUST_CREATED are never used. */
 void lineage_new_current(struct generation *generation, uint64_t fresh, bool primary);
+
+/* A full sync starts. Without this, one that is cut starts from the beginning: the target's old
+ * generation says nothing about the bits cleared since. With it, both sides hold `id` (source as
+ * bitmap generation, target as current) next to a bitmap with every bit set, and a later session
+ * finds them related by bitmap. The source's must be durable before the target writes its own: a
+ * target alone with `id` would be unrelated. `id` is lineage_sync_id of the two HELLO nonces, so
+ * that it is never used twice. */
+uint64_t lineage_sync_id(uint64_t source_nonce, uint64_t target_nonce);
+void lineage_full_sync_source(struct generation *generation, uint64_t id);
+void lineage_full_sync_target(struct generation *generation, uint64_t id);
 
 /* The pair is in sync: the bitmap generation moves into history. */
 void lineage_synced(struct generation *generation);

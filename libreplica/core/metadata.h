@@ -16,7 +16,7 @@ enum metadata_limits {
     METADATA_VERSION = 1,
     METADATA_BLOCK_BYTES = 4096, /* the unit of every metadata write */
     METADATA_SLOTS = 2,
-    METADATA_AL_BLOCKS = 64, /* activity-log ring: 256 KiB */
+    METADATA_AL_BLOCKS = 128, /* activity-log ring: 512 KiB; actlog.c says why so many */
     METADATA_AL_EXTENT_BYTES = 4194304,
     METADATA_AL_EXTENTS_DEFAULT = 6433,
     METADATA_AL_EXTENTS_MIN = 67,
@@ -46,7 +46,8 @@ enum metadata_flags {
     METADATA_FULL_SYNC = 1 << 4, /* the whole bitmap counts as set */
     METADATA_PEER_OUTDATED = 1 << 5,
     METADATA_CRASHED_PRIMARY = 1 << 6, /* crashed as Primary; cleared after the next resync */
-    METADATA_AL_CLEAN = 1 << 7         /* written at a clean down: the activity log is empty */
+    METADATA_AL_CLEAN = 1 << 7,        /* written at a clean down: the activity log is empty */
+    METADATA_FLAGS_ALL = (1 << 8) - 1  /* any other bit is refused */
 };
 
 /* Where things stand on the metadata device, in bytes from its start. */
@@ -82,7 +83,8 @@ int metadata_plan(uint64_t device_bytes, bool internal, uint64_t data_bytes_want
 int metadata_slots(uint64_t device_bytes, bool internal, uint64_t slot[METADATA_SLOTS],
                    struct replica_error *error);
 
-/* A fresh superblock as `create-md` writes it: just created, Inconsistent. */
+/* A fresh superblock as `create-md` writes it: just created, Inconsistent. Whoever writes it has
+ * zeroed the activity-log ring and the bitmap before: old blocks there would be believed. */
 void metadata_fresh(const struct metadata_layout *layout, uint64_t device_uuid, uint32_t al_extents,
                     struct metadata_superblock *superblock);
 

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bitmap.c - out-of-sync bits, word at a time. See bitmap.h.
+ *
+ * Invariants
+ *   1. Bit i stands for bytes [4096 i, 4096 (i + 1)); bits at or past `bits` are 0.
+ *   2. `set` is the number of 1 bits; `dirty_count` the number of marks.
+ *   3. A block without a mark is on disk as it is here. So every change of a bit marks its block.
+ *   4. A word is written only when its value changes: what was never set needs no memory.
+ *
+ * On disk and on the link a block is 4096 bytes: bit i of the bitmap is bit i % 8 of byte i / 8.
+ */
+#include "bitmap.h"
+
+#include "bytes.h"
+#include "metadata.h"
+
+enum { WORD_BITS = 64, WORDS_PER_BLOCK = METADATA_BITS_PER_BLOCK / WORD_BITS };
+
+int bitmap_init(struct bitmap *bitmap, uint64_t data_bytes, const struct core_allocator *allocator)
+{
+    struct bitmap fresh = {0};
+
+    if (allocator)
+        fresh.allocator = *allocator;
+    fresh.bits = data_bytes / REPLICA_BLOCK_BYTES + (data_bytes % REPLICA_BLOCK_BYTES != 0);
+    fresh.blocks = (fresh.bits + METADATA_BITS_PER_BLOCK - 1) / METADATA_BITS_PER_BLOCK;
+    fresh.words = alloc_zeroed(&fresh.allocator, (size_t)fresh.blocks + 1,
+                               WORDS_PER_BLOCK * sizeof *fresh.words);
+    if (!fresh.words)
+        return REPLICA_E_MEMORY;
+    fresh.dirty =
+        alloc_zeroed(&fresh.allocator, (size_t)(fresh.blocks / WORD_BITS) + 1, sizeof *fresh.dirty);
+    if (!fresh.dirty) {
+        alloc_release(&fresh.allocator, fresh.words);
+        return REPLICA_E_MEMORY;
+    }
+    *bitmap = fresh;
+    return 0;
+}
+
+void bitmap_close(struct bitmap *bitmap)
+{
+    alloc_release(&bitmap->allocator, bitmap->words);
+    alloc_release(&bitmap->allocator, bitmap->dirty);
+    bitmap->words = NULL;
+    bitmap->dirty = NULL;
+    bitmap->bits = bitmap->blocks = bitmap->set = bitmap->dirty_count = 0;
+}
+
+/* Bits [from, to) of one word, 0 <= from < to <= 64. */
+static uint64_t word_mask(unsigned from, unsigned to)
+{
+    uint64_t below = to == WORD_BITS ? ~(uint64_t)0 : ((uint64_t)1 << to) - 1;
+
+    return below & ~(((uint64_t)1 << from) - 1);
+}
+
+/* The bits of word `index` that are in use (invariant 1). */
+static uint64_t used_mask(const struct bitmap *bitmap, uint64_t index)
+{
+    uint64_t first = index * WORD_BITS;
+
+    if (first >= bitmap->bits)
+        return 0;
+    return word_mask(0, bitmap->bits - first < WORD_BITS ? (unsigned)(bitmap->bits - first)
+                                                         : WORD_BITS);
+}
+
+void bitmap_mark_dirty(struct bitmap *bitmap, uint64_t index)
+{
+    uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
+    uint64_t *word = &bitmap->dirty[index / WORD_BITS];
+
+    if (*word & bit)
+        return;
+    *word |= bit;
+    bitmap->dirty_count++;
+}
+
+static void unmark_dirty(struct bitmap *bitmap, uint64_t index)
+{
+    uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
+    uint64_t *word = &bitmap->dirty[index / WORD_BITS];
+
+    if (!(*word & bit))
+        return;
+    *word &= ~bit;
+    bitmap->dirty_count--;
+}
+
+/* Gives word `index` a new value; returns the number of bits that changed. */
+static unsigned change_word(struct bitmap *bitmap, uint64_t index, uint64_t value)
+{
+    uint64_t old = bitmap->words[index];
+
+    if (old == value)
+        return 0;
+    bitmap->words[index] = value;
+    bitmap->set += (uint64_t)__builtin_popcountll(value);
+    bitmap->set -= (uint64_t)__builtin_popcountll(old);
+    return (unsigned)__builtin_popcountll(old ^ value);
+}
+
+/* Sets or clears bits [first, end); returns how many changed. */
+static uint64_t change_bits(struct bitmap *bitmap, uint64_t first, uint64_t end, bool to)
+{
+    uint64_t changed = 0;
+
+    if (end > bitmap->bits)
+        end = bitmap->bits;
+    while (first < end) {
+        uint64_t index = first / WORD_BITS;
+        uint64_t stop = (index + 1) * WORD_BITS < end ? (index + 1) * WORD_BITS : end;
+        uint64_t mask =
+            word_mask((unsigned)(first % WORD_BITS), (unsigned)(stop - index * WORD_BITS));
+        uint64_t word = bitmap->words[index];
+        unsigned here = change_word(bitmap, index, to ? word | mask : word & ~mask);
+
+        if (here)
+            bitmap_mark_dirty(bitmap, index / WORDS_PER_BLOCK);
+        changed += here;
+        first = stop;
+    }
+    return changed;
+}
+
+static uint64_t round_up(uint64_t bytes)
+{
+    return bytes / REPLICA_BLOCK_BYTES + (bytes % REPLICA_BLOCK_BYTES != 0);
+}
+
+uint64_t bitmap_set(struct bitmap *bitmap, struct range range)
+{
+    if (range.length == 0)
+        return 0;
+    return change_bits(bitmap, range.offset / REPLICA_BLOCK_BYTES, round_up(range_end(range)),
+                       true);
+}
+
+uint64_t bitmap_clear(struct bitmap *bitmap, struct range range)
+{
+    return change_bits(bitmap, round_up(range.offset), range_end(range) / REPLICA_BLOCK_BYTES,
+                       false);
+}
+
+void bitmap_set_all(struct bitmap *bitmap)
+{
+    (void)change_bits(bitmap, 0, bitmap->bits, true);
+}
+
+void bitmap_clear_all(struct bitmap *bitmap)
+{
+    (void)change_bits(bitmap, 0, bitmap->bits, false);
+}
+
+/* The first bit at or after `from` that is `value`, or `bits`. */
+static uint64_t find_bit(const struct bitmap *bitmap, uint64_t from, bool value)
+{
+    while (from < bitmap->bits) {
+        uint64_t index = from / WORD_BITS;
+        uint64_t word = value ? bitmap->words[index] : ~bitmap->words[index];
+
+        word &= word_mask((unsigned)(from % WORD_BITS), WORD_BITS);
+        if (word) {
+            uint64_t found = index * WORD_BITS + (unsigned)__builtin_ctzll(word);
+
+            return found < bitmap->bits ? found : bitmap->bits;
+        }
+        from = (index + 1) * WORD_BITS;
+    }
+    return bitmap->bits;
+}
+
+bool bitmap_any(const struct bitmap *bitmap, struct range range)
+{
+    uint64_t found;
+
+    if (range.length == 0)
+        return false;
+    found = find_bit(bitmap, range.offset / REPLICA_BLOCK_BYTES, true);
+    return found < bitmap->bits && found < round_up(range_end(range));
+}
+
+bool bitmap_next(const struct bitmap *bitmap, uint64_t from, uint32_t most, struct range *run)
+{
+    uint64_t step = most / REPLICA_BLOCK_BYTES;
+    uint64_t first, end, limit;
+
+    if (step == 0)
+        return false;
+    first = find_bit(bitmap, round_up(from), true);
+    if (first >= bitmap->bits)
+        return false;
+    limit = (first / step + 1) * step;
+    end = first + 1;
+    while (end < limit && end < bitmap->bits &&
+           (bitmap->words[end / WORD_BITS] >> (end % WORD_BITS) & 1))
+        end++;
+    run->offset = first * REPLICA_BLOCK_BYTES;
+    run->length = (uint32_t)((end - first) * REPLICA_BLOCK_BYTES);
+    return true;
+}
+
+/* ---- on-disk blocks ------------------------------------------------------------------------ */
+
+bool bitmap_next_dirty(const struct bitmap *bitmap, uint64_t from, uint64_t *index)
+{
+    while (from < bitmap->blocks) {
+        uint64_t word = bitmap->dirty[from / WORD_BITS];
+
+        word &= word_mask((unsigned)(from % WORD_BITS), WORD_BITS);
+        if (word) {
+            *index = from / WORD_BITS * WORD_BITS + (unsigned)__builtin_ctzll(word);
+            return true;
+        }
+        from = (from / WORD_BITS + 1) * WORD_BITS;
+    }
+    return false;
+}
+
+void bitmap_copy(const struct bitmap *bitmap, uint64_t index, uint8_t *block)
+{
+    struct bytes_writer writer = bytes_writer(block, METADATA_BLOCK_BYTES);
+    const uint64_t *words = bitmap->words + index * WORDS_PER_BLOCK;
+
+    for (unsigned i = 0; i < WORDS_PER_BLOCK; i++)
+        bytes_put64(&writer, words[i]);
+}
+
+void bitmap_encode(struct bitmap *bitmap, uint64_t index, uint8_t *block)
+{
+    bitmap_copy(bitmap, index, block);
+    unmark_dirty(bitmap, index);
+}
+
+void bitmap_decode(struct bitmap *bitmap, uint64_t index, const uint8_t *block)
+{
+    struct bytes_reader reader = bytes_reader(block, METADATA_BLOCK_BYTES);
+    uint64_t first = index * WORDS_PER_BLOCK;
+
+    for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++)
+        (void)change_word(bitmap, i, bytes_get64(&reader) & used_mask(bitmap, i));
+    unmark_dirty(bitmap, index);
+}
+
+uint64_t bitmap_merge(struct bitmap *bitmap, uint64_t index, const uint8_t *block)
+{
+    struct bytes_reader reader = bytes_reader(block, METADATA_BLOCK_BYTES);
+    uint64_t first = index * WORDS_PER_BLOCK;
+    uint64_t changed = 0;
+
+    for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++) {
+        uint64_t more = bytes_get64(&reader) & used_mask(bitmap, i);
+
+        changed += change_word(bitmap, i, bitmap->words[i] | more);
+    }
+    if (changed)
+        bitmap_mark_dirty(bitmap, index);
+    return changed;
+}
+
+bool bitmap_block_empty(const struct bitmap *bitmap, uint64_t index)
+{
+    const uint64_t *words = bitmap->words + index * WORDS_PER_BLOCK;
+
+    for (unsigned i = 0; i < WORDS_PER_BLOCK; i++)
+        if (words[i])
+            return false;
+    return true;
+}
