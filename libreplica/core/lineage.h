@@ -47,15 +47,16 @@ const char *lineage_verdict_name(enum lineage_verdict verdict);
 bool lineage_same(uint64_t a, uint64_t b);
 
 /* New current generation (P7): the old current becomes the bitmap generation, unless one is set
- * already (then the old current goes into history). `fresh` is random; 0 and JUST_CREATED are
- * never used. */
+ * already (then the old current goes into history). `fresh` is random; what is taken already, 0 and
+ * JUST_CREATED are never used. */
 void lineage_new_current(struct generation *generation, uint64_t fresh, bool primary);
 
 /* A full sync starts. Without this, one that is cut starts from the beginning: the target's old
  * generation says nothing about the bits cleared since. With it, both sides hold `id` (source as
  * bitmap generation, target as current) next to a bitmap with every bit set, and a later session
- * finds them related by bitmap. `id` is lineage_sync_id of the two HELLO nonces, so that it is
- * never used twice. */
+ * finds them related by bitmap. The source's must be durable before the target writes its own: a
+ * target alone with `id` would be unrelated. `id` is lineage_sync_id of the two HELLO nonces, so
+ * that it is never used twice. */
 uint64_t lineage_sync_id(uint64_t source_nonce, uint64_t target_nonce);
 void lineage_full_sync_source(struct generation *generation, uint64_t id);
 void lineage_full_sync_target(struct generation *generation, uint64_t id);
