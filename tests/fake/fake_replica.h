@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fake_replica.h - replica.h over a piece of memory and poll(2): what the client side (NBD) is
+ * tested against, alone. A test turns the loop by hand and decides when and how requests end.
+ */
+#ifndef FAKE_REPLICA_H
+#define FAKE_REPLICA_H
+
+#include <libreplica/replica.h>
+
+struct fake_settings {
+    const char *resource;
+    uint64_t size;
+    uint32_t pool_bytes; /* what replica_buffer_get gives out at most */
+};
+
+/* One turn: waits at most `milliseconds` for something to happen. */
+void fake_loop_turn(struct replica_loop *loop, int milliseconds);
+/* Moves the loop's clock forward. */
+void fake_loop_advance(struct replica_loop *loop, uint64_t nanoseconds);
+
+struct replica *fake_replica_new(const struct fake_settings *settings);
+void fake_replica_attach(struct replica *replica, struct replica_loop *loop);
+
+void fake_replica_role(struct replica *replica, enum replica_role role);
+/* Requests wait until released. */
+void fake_replica_hold(struct replica *replica, bool hold);
+/* The `after`th request from now on, and all later ones, end with this code; 0: none. */
+void fake_replica_fail(struct replica *replica, unsigned after, int code);
+
+uint8_t *fake_replica_data(struct replica *replica);
+uint32_t fake_replica_pool_used(const struct replica *replica);
+/* Counts since the start. */
+unsigned fake_replica_requests(const struct replica *replica);
+unsigned fake_replica_flushes(const struct replica *replica);
+unsigned fake_replica_durable_writes(const struct replica *replica);
+
+#endif

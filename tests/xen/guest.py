@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest of a test host: its configuration, its console, its journal.
+
+The guest runs the dom0's kernel with a small initramfs (guest/init). What it
+prints goes through Xen's console to the dom0's log and is followed from
+there, line by line, into a file on the test machine, which outlives host and
+guest. A write counts as acknowledged only once its line has arrived there.
+"""
+
+import itertools
+import os
+import re
+import threading
+import time
+
+from journal import Contents, Journal
+
+CONFIG = """name = "{name}"
+type = "{type}"
+kernel = "/boot/vmlinux"
+ramdisk = "/opt/harness/guest.cpio"
+cmdline = "console=hvc0 quiet loglevel=3 panic=5 {cmdline}"
+memory = {memory}
+vcpus = {vcpus}
+cpus = "1"
+disk = [ {disks} ]
+on_reboot = "{on_reboot}"
+on_crash = "{on_crash}"
+"""
+
+_tags = itertools.count(1)
+
+
+class GuestFailed(Exception):
+    """The guest did not do what the scenario needed."""
+
+
+class Guest:
+    """One guest, on whichever host start() was called with last."""
+
+    def __init__(self, name, disks, directory, kind="pv", memory=160, vcpus=1,
+                 cmdline="", on_reboot="restart", on_crash="preserve"):
+        self.name = name
+        self.kind = kind
+        quoted = ", ".join(f"'{disk}'" for disk in disks)
+        self.config = CONFIG.format(
+            name=name, type=kind, cmdline=cmdline, memory=memory, vcpus=vcpus,
+            disks=quoted, on_reboot=on_reboot, on_crash=on_crash)
+        self.host = None
+        self.journal = Journal()
+        self.lines = []
+        self.arrived = threading.Condition()
+        self.log_path = os.path.join(directory, f"guest-{name}.log")
+        self._followers = []
+
+    # ------------------------------------------------------------- life ---
+
+    def create(self, host, timeout=90):
+        """`xl create` on a host; does not wait for the guest's own start."""
+        self.host = host
+        host.push(self.config, f"/tmp/{self.name}.cfg")
+        self.follow(host)
+        return host.run(f"xl create /tmp/{self.name}.cfg", timeout=timeout)
+
+    def start(self, host, timeout=90):
+        """create() and wait until the guest takes commands."""
+        since = len(self.lines)
+        result = self.create(host, timeout)
+        self.wait_line(r"GUEST READY", timeout, since)
+        return result
+
+    def follow(self, host):
+        """Stream the console log of this guest on that host to us."""
+        log = f"/var/log/xen/console/guest-{self.name}.log"
+        host.run(f"mkdir -p /var/log/xen/console; >>{log}")
+        # coreutils' tail waits on inotify: a line is here within milliseconds.
+        job = host.start(f"exec tail -c 0 -F {log} 2>/dev/null",
+                         on_line=self._take_line, out_path=self.log_path)
+        self._followers.append(job)
+
+    def _take_line(self, line):
+        with self.arrived:
+            self.lines.append(line)
+            self.journal.take(line)
+            self.arrived.notify_all()
+
+    def destroy(self, timeout=60):
+        return self.host.run(f"xl destroy {self.name}", timeout)
+
+    def domain_id(self):
+        return int(self.host.run(f"xl domid {self.name}").out)
+
+    def close(self):
+        for job in self._followers:
+            job.close()
+
+    # ---------------------------------------------------------- talking ---
+
+    def wait_line(self, pattern, timeout, since=0):
+        """The match of the first line (from index since) that fits."""
+        expression = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        index = since
+        with self.arrived:
+            while True:
+                while index < len(self.lines):
+                    match = expression.search(self.lines[index])
+                    index += 1
+                    if match:
+                        return match
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.arrived.wait(left):
+                    tail = "\n".join(self.lines[-15:])
+                    raise GuestFailed(f"guest {self.name}: no line /{pattern}/ "
+                                      f"within {timeout} s; last lines:\n{tail}")
+
+    def send(self, command):
+        """Start a command in the guest; a Task to wait on."""
+        tag = f"t{next(_tags)}"
+        since = len(self.lines)
+        # The console's input ring is small: one short line is one write.
+        self.host.run(f"tty=$(xenstore-read /local/domain/$(xl domid "
+                      f"{self.name})/console/tty) && cat >\"$tty\"",
+                      stdin=f"{tag} {command}\n".encode())
+        return Task(self, tag, command, since)
+
+    def run(self, command, timeout=60, check=True):
+        """Run a command in the guest: (exit code, its lines)."""
+        return self.send(command).wait(timeout, check)
+
+    def stamp(self, device="/dev/xvda", **options):
+        """Start `stamper write`; sequence numbers go on from the journal."""
+        options.setdefault("seq", self.journal.next_sequence())
+        words = " ".join(f"{key}={value}" for key, value in options.items())
+        return self.send(f"stamper write {device} {words}")
+
+    def wait_writes(self, count, timeout):
+        """Until count more writes have been acknowledged."""
+        with self.arrived:
+            goal = self.journal.acknowledged + count
+            deadline = time.monotonic() + timeout
+            while self.journal.acknowledged < goal:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.arrived.wait(left):
+                    if self.journal.acknowledged >= goal:
+                        return
+                    raise GuestFailed(
+                        f"guest {self.name}: {goal - self.journal.acknowledged}"
+                        f" of {count} writes missing after {timeout} s")
+
+    def stop_stamping(self, task, timeout=60):
+        """End a stamper at its next write, flush, and wait for it."""
+        self.run("killall -TERM stamper", check=False)
+        return task.wait(timeout)
+
+    def verify(self, device="/dev/xvda", timeout=120, **options):
+        """What is on the disk, read by the guest: a Contents."""
+        words = " ".join(f"{key}={value}" for key, value in options.items())
+        code, lines = self.run(f"stamper verify {device} {words}", timeout,
+                               check=False)
+        contents = Contents.parse(lines)
+        if not contents.complete:
+            raise GuestFailed(f"guest {self.name}: verify ended with {code}: "
+                              f"{lines[-5:]}")
+        return contents
+
+
+class Task:
+    """A command that runs in a guest."""
+
+    def __init__(self, guest, tag, command, since):
+        self.guest = guest
+        self.tag = tag
+        self.command = command
+        self.since = since
+
+    def wait(self, timeout, check=True):
+        match = self.guest.wait_line(rf"^R {self.tag} (\d+)$", timeout,
+                                     self.since)
+        code = int(match.group(1))
+        lines = self.guest.lines[self.since:]
+        if check and code != 0:
+            raise GuestFailed(f"guest {self.guest.name}: {self.command!r} "
+                              f"ended with {code}:\n" + "\n".join(lines[-15:]))
+        return code, lines
+
