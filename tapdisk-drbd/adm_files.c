@@ -2,20 +2,13 @@
 /* adm_files.c - verbs that look at files and disks only: dump, dump-md, create-md. See adm.h. */
 #include <config.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "adm.h"
-#include "adm_client.h"
-#include "libreplica/core/err.h"
-#include "libreplica/core/metadata.h"
+#include "adm_render.h"
+#include "libreplica/io/create_md.h"
 
 /* ---- configuration -----------------------------------------------------------------------------
  */
@@ -67,52 +60,6 @@ int adm_sh_md_dev(struct adm *adm, const char *resource)
 /* ---- dump-md -----------------------------------------------------------------------------------
  */
 
-static int device_bytes(int fd, uint64_t *bytes)
-{
-    struct stat about;
-
-    if (fstat(fd, &about))
-        return -1;
-    *bytes = (uint64_t)about.st_size;
-    return S_ISBLK(about.st_mode) ? ioctl(fd, BLKGETSIZE64, bytes) : 0;
-}
-
-static int slots_read(int fd, const uint64_t offsets[METADATA_SLOTS],
-                      uint8_t blocks[METADATA_SLOTS][METADATA_BLOCK_BYTES])
-{
-    for (unsigned i = 0; i < METADATA_SLOTS; i++)
-        if (pread(fd, blocks[i], METADATA_BLOCK_BYTES, (off_t)offsets[i]) != METADATA_BLOCK_BYTES)
-            return -1;
-    return 0;
-}
-
-/* `slot` is the index of the superblock that counts. */
-static int superblock_read(const char *path, bool internal, struct metadata_superblock *superblock,
-                           unsigned *slot, struct replica_error *error)
-{
-    uint8_t blocks[METADATA_SLOTS][METADATA_BLOCK_BYTES];
-    const uint8_t *pointers[METADATA_SLOTS] = {blocks[0], blocks[1]};
-    uint64_t bytes = 0, offsets[METADATA_SLOTS];
-    int code, fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return err_set(error, errno == EACCES ? REPLICA_E_PERMISSION : REPLICA_E_NOT_FOUND,
-                       "%s: %s", path, strerror(errno));
-    if (device_bytes(fd, &bytes)) {
-        code = err_set(error, REPLICA_E_SYSTEM, "%s: %s", path, strerror(errno));
-    } else {
-        code = metadata_slots(bytes, internal, offsets, error);
-        if (code == 0 && slots_read(fd, offsets, blocks))
-            code = err_set(error, REPLICA_E_IO, "%s: cannot read: %s", path, strerror(errno));
-        if (code == 0)
-            code = metadata_choose(pointers, bytes, superblock, slot, error);
-        if (code)
-            err_wrap(error, "%s", path);
-    }
-    close(fd);
-    return code;
-}
-
 static void flags_print(uint32_t flags)
 {
     static const struct {
@@ -161,15 +108,12 @@ int adm_dump_md(struct adm *adm, const char *resource)
     struct metadata_superblock superblock;
     struct config_resource found;
     struct replica_error error;
-    bool internal;
     unsigned slot;
     int status = adm_find(adm, resource, &found);
 
     if (status)
         return status;
-    internal = strcmp(found.local.meta_disk, "internal") == 0;
-    if (superblock_read(internal ? found.local.disk : found.local.meta_disk, internal, &superblock,
-                        &slot, &error))
+    if (create_md_read(found.local.disk, found.local.meta_disk, &superblock, &slot, &error))
         return adm_fail_error(&error);
     printf("# %s on %s: %s, metadata %s\n", resource, found.local.name, found.local.disk,
            found.local.meta_disk);
@@ -182,8 +126,19 @@ int adm_dump_md(struct adm *adm, const char *resource)
 
 int adm_create_md(struct adm *adm, const char *resource)
 {
+    struct metadata_superblock created;
     struct config_resource found;
+    struct replica_error error;
+    char size[16];
     int status = adm_find(adm, resource, &found);
 
-    return status ? status : adm_fail(ADM_FAILED, "%s: create-md is not linked in", resource);
+    if (status)
+        return status;
+    if (create_md(found.local.disk, found.local.meta_disk, found.al_extents,
+                  adm->options & ADM_OPTION_FORCE, &created, &error))
+        return adm_fail_error(&error);
+    adm_render_size((double)created.layout.data_bytes / 1024, size, sizeof size);
+    printf("%s: new metadata written; the guest will see %s (%" PRIu64 " bytes)\n", resource, size,
+           created.layout.data_bytes);
+    return ADM_OK;
 }

@@ -151,6 +151,11 @@ uint32_t buffer_bytes(const struct replica_buffer *buffer)
     return (uint32_t)BUFFER_UNIT_BYTES << buffer->order;
 }
 
+struct buffer_pool *buffer_pool_of(const struct replica_buffer *buffer)
+{
+    return buffer->pool;
+}
+
 /* Gives the block back, joined with every buddy that is free too. */
 static void block_return(struct replica_buffer *block)
 {

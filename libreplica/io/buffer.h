@@ -31,6 +31,8 @@ struct replica_buffer *buffer_take(struct buffer_pool *pool, uint32_t length);
 void buffer_hold(struct replica_buffer *buffer);
 uint32_t buffer_bytes(const struct replica_buffer *buffer); /* what it can hold */
 
+struct buffer_pool *buffer_pool_of(const struct replica_buffer *buffer);
+
 /* Bytes handed out now, whole blocks. */
 size_t buffer_pool_used(const struct buffer_pool *pool);
 

@@ -401,6 +401,11 @@ void link_send(struct link *link, const struct wire_message *message, struct rep
     }
 }
 
+uint32_t link_queued_bytes(const struct link *link)
+{
+    return link->queue.data_bytes;
+}
+
 void link_flush(struct link *link)
 {
     if (link->shut)
@@ -469,6 +474,8 @@ static void deliver(struct link *link)
 
     link->incoming = NULL;
     link->events->message(link->argument, framer_take(&link->framer), buffer);
+    if (buffer && buffer_pool_of(buffer) != link->pool)
+        replica_buffer_put(buffer);
 }
 
 static void stream_readable(void *argument, struct stream *stream)

@@ -28,7 +28,8 @@ struct link; /* heap object */
 struct link_events {
     void (*up)(void *argument, bool initiator);
     void (*down)(void *argument, int code);
-    /* `buffer` holds the data part, with a reference that is now the receiver's; else NULL. */
+    /* `buffer` holds the data part, else NULL. One of the pool comes with its reference, which is
+     * now the receiver's; a target stays whose it is. */
     void (*message)(void *argument, const struct wire_message *message,
                     struct replica_buffer *buffer);
     /* Where the data part of `message` is to be put; NULL: into a buffer of the pool. */
@@ -66,6 +67,9 @@ void link_send(struct link *link, const struct wire_message *message,
 
 /* To be called at the end of each turn: encrypts, sends, tells what is pending. */
 void link_flush(struct link *link);
+
+/* Bytes that the next link_flush would encrypt. */
+uint32_t link_queued_bytes(const struct link *link);
 
 /* The pool has memory again. */
 void link_room(struct link *link);

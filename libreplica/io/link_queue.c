@@ -62,6 +62,7 @@ int link_queue_push(struct link_queue *queue, const struct wire_message *message
                            .data_bytes = buffer ? message->data_bytes : 0,
                            .buffer = buffer};
     queue->count++;
+    queue->data_bytes += buffer ? message->data_bytes : 0;
     return 0;
 }
 
@@ -72,6 +73,7 @@ struct link_slot *link_queue_first(struct link_queue *queue)
 
 void link_queue_pop(struct link_queue *queue)
 {
+    queue->data_bytes -= queue->slots[queue->first].data_bytes;
     replica_buffer_put(queue->slots[queue->first].buffer);
     queue->first = (queue->first + 1) % queue->slots_size;
     queue->count--;

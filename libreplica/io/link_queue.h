@@ -21,6 +21,7 @@ struct link_queue {
     struct link_slot *slots;
     uint32_t bytes_size, slots_size;
     uint32_t first, count; /* slots in use */
+    uint32_t data_bytes;   /* of all slots */
     uint32_t next;         /* where the next encoded part goes */
 };
 

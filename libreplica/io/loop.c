@@ -152,6 +152,11 @@ void replica_loop_stop(struct replica_loop *loop)
     loop->stop = true;
 }
 
+void loop_fail(struct replica_loop *loop, int reason)
+{
+    loop->failed = reason;
+}
+
 struct loop_polling *loop_polling(struct replica_loop *loop)
 {
     return &loop->polling;
@@ -576,7 +581,7 @@ int replica_loop_run(struct replica_loop *loop, struct replica_error *error)
         hooks_run_all(loop);
     }
     if (loop->failed != 0)
-        return err_set(error, REPLICA_E_SYSTEM, "io_uring stopped working: %s",
+        return err_set(error, REPLICA_E_SYSTEM, "the event loop stopped: %s",
                        strerror(loop->failed));
     return 0;
 }
@@ -587,6 +592,7 @@ void loop_drain(struct replica_loop *loop, bool (*pending)(void *argument), void
         int result = sleep_until(loop, UINT64_MAX, 0);
         if (result < 0 && !submit_may_be_repeated(result))
             loop->failed = -result;
+        loop->now = clock_now();
         deliver(loop, false);
     }
 }

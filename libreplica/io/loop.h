@@ -62,6 +62,9 @@ void loop_unhook(struct replica_loop *loop, void *argument);
  * a client waits for the next turn. For replica_close. */
 void loop_drain(struct replica_loop *loop, bool (*pending)(void *argument), void *argument);
 
+/* Something happened after which the process must not go on: replica_loop_run returns. */
+void loop_fail(struct replica_loop *loop, int reason);
+
 struct loop_polling *loop_polling(struct replica_loop *loop);
 const struct loop_counters *loop_counters(const struct replica_loop *loop);
 

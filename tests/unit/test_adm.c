@@ -272,7 +272,7 @@ START_TEST(test_command_line)
         {"$A status", 0, "vm1 down"},
         {"$A status vm1", 10, "not up on this host: tapdrbdadm up vm1"},
         {"$A status --json", 0, "[]"},
-        {"$A dump-md vm1", 10, "/dev/vg0/vm1: No such file"},
+        {"$A dump-md vm1", 10, "/dev/vg0/vm1 does not exist"},
         {"$A dump >/dev/full", 1, "cannot write to the standard output"},
     };
 

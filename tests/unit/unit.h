@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* One suite with one case of the tests in the list: main() of a unit test is UNIT_MAIN("name",
@@ -42,6 +43,20 @@ static inline uint64_t unit_random(uint64_t *state)
 static inline uint32_t unit_below(uint64_t *state, uint32_t limit)
 {
     return (uint32_t)(unit_random(state) >> 32) % limit;
+}
+
+/* Golden bytes: the hexadecimal digits as bytes. Returns how many. */
+static inline size_t unit_hex(const char *digits, uint8_t *out, size_t room)
+{
+    size_t count = 0;
+    unsigned byte;
+
+    for (; *digits; digits += 2) {
+        ck_assert_uint_lt(count, room);
+        ck_assert_int_eq(sscanf(digits, "%2x", &byte), 1);
+        out[count++] = (uint8_t)byte;
+    }
+    return count;
 }
 
 #endif
