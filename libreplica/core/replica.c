@@ -327,7 +327,8 @@ uint64_t core_deadline(const struct core *core)
 
     if (core->session.link == LINK_WAITING)
         at = min64(at, core->session.connect_at);
-    if (!core->confirm.running && core_has_disk(core))
+    if (!core->confirm.running && core->confirm.wanted <= core->confirm.done &&
+        core_has_disk(core))
         at = min64(at, core->confirm.due);
     return at;
 }
