@@ -118,6 +118,7 @@ struct actlog {
     uint32_t written_slots[CHANGES_MAX]; /* of the transaction under way */
 
     struct scanned *scan; /* METADATA_AL_EXTENTS_MAX; after the scan, packed: the recovered set */
+    uint32_t scan_used;   /* slots that the scan has learned of, at most */
     uint32_t recovered;
     uint32_t damaged; /* blocks that are neither readable nor never written */
     uint32_t foreign; /* blocks with a good checksum and impossible contents */
@@ -493,6 +494,8 @@ static void learn(struct actlog *log, uint64_t sequence, uint32_t index, uint32_
 {
     struct scanned *known = &log->scan[index];
 
+    if (index >= log->scan_used)
+        log->scan_used = index + 1;
     if (known->sequence > sequence)
         return;
     known->sequence = sequence;
@@ -526,9 +529,9 @@ static void learn_block(struct actlog *log, const struct head *head, const uint8
 
 void actlog_scan_begin(struct actlog *log)
 {
-    for (uint32_t i = 0; i < METADATA_AL_EXTENTS_MAX; i++)
-        if (log->scan[i].sequence) /* what was never written needs no memory */
-            log->scan[i].sequence = 0;
+    for (uint32_t i = 0; i < log->scan_used; i++)
+        log->scan[i].sequence = 0;
+    log->scan_used = 0;
     memset(log->found, 0, sizeof log->found);
     memset(&log->newest, 0, sizeof log->newest);
     log->recovered = log->damaged = log->foreign = 0;

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* test_crc32c.c - the vectors of RFC 3720, appendix B.4, and the definition bit by bit. */
+#include "libreplica/core/crc32c.h"
+
+#include <string.h>
+
+#include "unit.h"
+
+START_TEST(test_rfc_vectors)
+{
+    uint8_t data[32];
+
+    ck_assert_uint_eq(crc32c_update(0, "123456789", 9), 0xe3069283);
+    memset(data, 0, sizeof data);
+    ck_assert_uint_eq(crc32c_update(0, data, sizeof data), 0x8a9136aa);
+    memset(data, 0xff, sizeof data);
+    ck_assert_uint_eq(crc32c_update(0, data, sizeof data), 0x62a8ab43);
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)i;
+    ck_assert_uint_eq(crc32c_update(0, data, sizeof data), 0x46dd794e);
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(31 - i);
+    ck_assert_uint_eq(crc32c_update(0, data, sizeof data), 0x113fdb5c);
+}
+END_TEST
+
+/* One bit at a time, straight from the polynomial. */
+static uint32_t slow_crc(const uint8_t *data, size_t length)
+{
+    uint32_t crc = ~(uint32_t)0;
+
+    for (size_t i = 0; i < length; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ (crc & 1 ? 0x82f63b78u : 0);
+    }
+    return ~crc;
+}
+
+START_TEST(test_against_the_definition_and_chained)
+{
+    uint8_t data[300];
+    uint64_t seed = 1;
+
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)unit_random(&seed);
+    for (size_t length = 0; length <= sizeof data; length++) {
+        uint32_t whole = crc32c_update(0, data, length);
+
+        ck_assert_uint_eq(whole, slow_crc(data, length));
+        ck_assert_uint_eq(crc32c_update(crc32c_update(0, data, length / 3), data + length / 3,
+                                        length - length / 3),
+                          whole);
+    }
+}
+END_TEST
+
+UNIT_MAIN("crc32c", test_rfc_vectors, test_against_the_definition_and_chained)
