@@ -50,6 +50,7 @@ struct core_config {
     char node[REPLICA_NAME_MAX + 1];
     char peer_node[REPLICA_NAME_MAX + 1];
     uint32_t requests_max;     /* guest requests in the core at once, e.g. 1024 */
+    uint32_t al_extents;       /* disk { al-extents }; 0: METADATA_AL_EXTENTS_DEFAULT */
     uint64_t timeout;          /* net { timeout }: nothing heard while an answer is due */
     uint64_t ping_interval;    /* net { ping-int }: idle time before a ping */
     uint64_t ping_timeout;     /* net { ping-timeout } */

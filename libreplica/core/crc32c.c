@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * crc32c.c - Castagnoli CRC, reflected polynomial 0x82f63b78, a byte a step through a
- * table that the macros below compute at compile time. Its users hash 64-byte headers and 4 KiB
- * metadata blocks, so this is fast enough. See crc32c.h.
+ * crc32c.c - Castagnoli CRC, reflected polynomial 0x82f63b78. x86 has an instruction for it
+ * (SSE 4.2), eight bytes a step; elsewhere a byte a step through a table that the macros below
+ * compute at compile time. See crc32c.h.
  */
+#include <string.h>
+
 #include "crc32c.h"
 
 #define POLYNOMIAL 0x82f63b78u
@@ -18,12 +20,37 @@
 
 static const uint32_t remainder_of[256] = {ROW64(0), ROW64(64), ROW64(128), ROW64(192)};
 
-uint32_t crc32c_update(uint32_t crc, const void *data, size_t length)
+static uint32_t crc32c_table(uint32_t crc, const uint8_t *byte, size_t length)
 {
-    const uint8_t *byte = data;
-
-    crc = ~crc;
     while (length--)
         crc = (crc >> 8) ^ remainder_of[(crc ^ *byte++) & 0xff];
-    return ~crc;
+    return crc;
+}
+
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) static uint32_t
+crc32c_instruction(uint32_t crc, const uint8_t *byte, size_t length)
+{
+    uint64_t wide = crc;
+
+    for (; length >= sizeof(uint64_t); length -= sizeof(uint64_t), byte += sizeof(uint64_t)) {
+        uint64_t word;
+
+        memcpy(&word, byte, sizeof word);
+        wide = __builtin_ia32_crc32di(wide, word);
+    }
+    crc = (uint32_t)wide;
+    while (length--)
+        crc = __builtin_ia32_crc32qi(crc, *byte++);
+    return crc;
+}
+#endif
+
+uint32_t crc32c_update(uint32_t crc, const void *data, size_t length)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("sse4.2"))
+        return ~crc32c_instruction(~crc, data, length);
+#endif
+    return ~crc32c_table(~crc, data, length);
 }

@@ -16,11 +16,19 @@ enum metadata_limits {
     METADATA_VERSION = 1,
     METADATA_BLOCK_BYTES = 4096, /* the unit of every metadata write */
     METADATA_SLOTS = 2,
+#ifdef METADATA_SMALL /* tests/sim: a log that is full, evicts and wraps within one short run */
+    METADATA_AL_BLOCKS = 8,
+    METADATA_AL_EXTENT_BYTES = 65536,
+    METADATA_AL_EXTENTS_DEFAULT = 16,
+    METADATA_AL_EXTENTS_MIN = 2,
+    METADATA_AL_EXTENTS_MAX = 64,
+#else
     METADATA_AL_BLOCKS = 128, /* activity-log ring: 512 KiB; actlog.c says why so many */
     METADATA_AL_EXTENT_BYTES = 4194304,
     METADATA_AL_EXTENTS_DEFAULT = 6433,
     METADATA_AL_EXTENTS_MIN = 67,
     METADATA_AL_EXTENTS_MAX = 65534,
+#endif
     METADATA_BITS_PER_BLOCK = METADATA_BLOCK_BYTES * 8 /* one bitmap block covers 128 MiB */
 };
 

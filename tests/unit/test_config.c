@@ -112,6 +112,7 @@ START_TEST(test_drbd_file)
     ck_assert_uint_eq(r.core.ko_count, 0);
     ck_assert_uint_eq(r.core.resync_rate_max, UINT64_C(10) << 20);
     ck_assert_uint_eq(r.al_extents, 1237);
+    ck_assert_uint_eq(r.core.al_extents, 1237);
     ck_assert_int_eq(r.core.on_io_error, CORE_IO_ERROR_PASS_ON);
     ck_assert_int_eq(r.core.on_peer_loss, CORE_PEER_LOSS_FREEZE);
     ck_assert_str_eq(r.handler_split_brain, "/usr/lib/drbd/notify.sh \"root x\" # no comment");

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * attach.c - from nothing to a disk state: superblock, activity log, bitmap.
+ *
+ * The order is what makes a crash during attach harmless: the extents of a crashed Primary's
+ * activity log become bits, the bits become durable, and only then does the superblock lose its
+ * PRIMARY flag (P3). core->size stays 0 until everything was read, and until then the staging
+ * slots belong to attach.
+ */
+#include "core_private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "err.h"
+
+static void read_meta(struct core *core, uint32_t index, uint64_t offset, uint32_t blocks)
+{
+    struct staging *staging = &core->persist.staging[index];
+    struct action *action = core_emit(core, ACTION_META_READ);
+
+    staging->busy = true;
+    staging->generation++;
+    staging->count = blocks;
+    action->meta.tag = tag_make(TAG_STAGING, index, staging->generation);
+    action->meta.offset = offset;
+    action->meta.data = staging->data;
+    action->meta.length = blocks * METADATA_BLOCK_BYTES;
+    core->command.reads++;
+}
+
+void attach_begin(struct core *core)
+{
+    core->disk = REPLICA_DISK_ATTACHING;
+    core->command.phase = COMMAND_ATTACH_SLOTS;
+    core->command.reads = 0;
+    for (uint32_t i = 0; i < METADATA_SLOTS; i++)
+        read_meta(core, i, core->slots[i], 1);
+}
+
+static void attach_fail(struct core *core, int code, const char *text)
+{
+    core->disk = REPLICA_DISK_DISKLESS;
+    command_answer(core, code, "%s: cannot attach: %s", core->config.resource, text);
+}
+
+/* Reads the next stretches of `blocks` blocks that start at `offset`. */
+static void read_on(struct core *core, uint64_t offset, uint64_t blocks)
+{
+    struct command *command = &core->command;
+
+    for (uint32_t i = 0; i < CORE_STAGING_SLOTS && command->cursor < blocks; i++) {
+        struct staging *staging = &core->persist.staging[i];
+        uint64_t left = blocks - command->cursor;
+
+        if (staging->busy)
+            continue;
+        staging->first = command->cursor;
+        read_meta(core, i, offset + command->cursor * METADATA_BLOCK_BYTES,
+                  (uint32_t)(left < CORE_STAGING_BLOCKS ? left : CORE_STAGING_BLOCKS));
+        command->cursor += staging->count;
+    }
+}
+
+static void start_bitmap(struct core *core)
+{
+    core->command.phase = COMMAND_ATTACH_BITMAP;
+    core->command.cursor = 0;
+    core->bitmap.bits = core->super.layout.data_bytes / REPLICA_BLOCK_BYTES;
+    core->bitmap.blocks =
+        (core->bitmap.bits + METADATA_BITS_PER_BLOCK - 1) / METADATA_BITS_PER_BLOCK;
+    read_on(core, core->super.layout.bitmap_offset, core->bitmap.blocks);
+}
+
+static void choose_superblock(struct core *core)
+{
+    const uint8_t *blocks[METADATA_SLOTS];
+    struct replica_error error;
+    unsigned slot;
+
+    for (unsigned i = 0; i < METADATA_SLOTS; i++) {
+        if (core->command.slot_code[i]) /* what could not be read is not valid */
+            memset(core->persist.staging[i].data, 0, METADATA_BLOCK_BYTES);
+        blocks[i] = core->persist.staging[i].data;
+    }
+    if (core->command.slot_code[0] && core->command.slot_code[1]) {
+        attach_fail(core, REPLICA_E_IO, "both superblocks are unreadable; check the disk");
+        return;
+    }
+    if (metadata_choose(blocks, core->meta_bytes, &core->super, &slot, &error)) {
+        attach_fail(core, error.code, error.text);
+        return;
+    }
+    if (core->super.layout.data_bytes > core->device_bytes) {
+        attach_fail(core, REPLICA_E_METADATA,
+                    "the data device is smaller than its metadata says; give it its old size back, "
+                    "or make new metadata (create-md) and sync from the peer");
+        return;
+    }
+    core->persist.slot = slot;
+    if (!(core->super.flags & METADATA_PRIMARY)) {
+        start_bitmap(core);
+        return;
+    }
+    core->command.phase = COMMAND_ATTACH_ACTLOG;
+    core->command.cursor = 0;
+    actlog_scan_begin(core->actlog);
+    read_on(core, core->super.layout.al_offset, METADATA_AL_BLOCKS);
+}
+
+/* Crashed as Primary: whatever the log names may differ. A log that cannot be read says that
+ * everything may. */
+static void mark_actlog(struct core *core)
+{
+    uint64_t size = core->super.layout.data_bytes;
+    struct replica_error error;
+
+    if (actlog_scan_finish(core->actlog, &error)) {
+        core_log(core, LOG_LEVEL_ERROR, "activity log: %s; the whole disk counts as out of sync",
+                 error.text);
+        bitmap_set_all(&core->bitmap);
+        return;
+    }
+    for (uint32_t i = 0; i < actlog_count(core->actlog); i++) {
+        struct range range = {.offset = (uint64_t)actlog_extent_at(core->actlog, i) *
+                                        METADATA_AL_EXTENT_BYTES,
+                              .length = METADATA_AL_EXTENT_BYTES};
+
+        if (range.offset >= size)
+            continue;
+        if (range.length > size - range.offset)
+            range.length = (uint32_t)(size - range.offset);
+        bitmap_set(&core->bitmap, range);
+    }
+    core_log(core, LOG_LEVEL_NOTICE,
+             "was Primary when it stopped: %" PRIu32 " extents of 4 MiB "
+             "from the activity log count as out of sync",
+             actlog_count(core->actlog));
+}
+
+static enum replica_disk disk_by_flags(const struct core *core)
+{
+    uint32_t flags = core->super.flags;
+
+    if (!(flags & METADATA_CONSISTENT))
+        return REPLICA_DISK_INCONSISTENT;
+    if (!(flags & METADATA_WAS_UPTODATE))
+        return REPLICA_DISK_OUTDATED;
+    return core->config.fencing == CORE_FENCING_DONT_CARE ? REPLICA_DISK_UPTODATE
+                                                          : REPLICA_DISK_CONSISTENT;
+}
+
+/* Everything is in memory: make what was found at the crash durable. */
+static void finish_reading(struct core *core)
+{
+    bool crashed = core->super.flags & METADATA_PRIMARY;
+
+    core->size = core->super.layout.data_bytes;
+    core->super.al_extents = core->config.al_extents;
+    if (core->super.flags & METADATA_FULL_SYNC)
+        bitmap_set_all(&core->bitmap);
+    if (crashed) {
+        mark_actlog(core);
+        core->super.flags |= METADATA_CRASHED_PRIMARY;
+        core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
+    }
+    core->command.ticket = persist_bitmap(core);
+    core->command.phase = COMMAND_ATTACH_SAVE_BITMAP;
+}
+
+void attach_read_done(struct core *core, uint32_t index, int code)
+{
+    struct command *command = &core->command;
+    struct staging *staging = &core->persist.staging[index];
+
+    command->reads--;
+    if (command->phase == COMMAND_ATTACH_SLOTS) {
+        command->slot_code[index] = code;
+        if (command->reads == 0)
+            choose_superblock(core);
+        return;
+    }
+    if (command->phase != COMMAND_ATTACH_ACTLOG && command->phase != COMMAND_ATTACH_BITMAP)
+        return; /* an attach that has failed; its other reads come in */
+    if (code) {
+        attach_fail(core, code, "its metadata cannot be read; check the disk");
+        return;
+    }
+    for (uint32_t i = 0; i < staging->count; i++) {
+        const uint8_t *block = staging->data + (size_t)i * METADATA_BLOCK_BYTES;
+
+        if (command->phase == COMMAND_ATTACH_ACTLOG)
+            actlog_scan_block(core->actlog, block);
+        else
+            bitmap_decode(&core->bitmap, staging->first + i, block);
+    }
+    if (command->phase == COMMAND_ATTACH_ACTLOG)
+        read_on(core, core->super.layout.al_offset, METADATA_AL_BLOCKS);
+    else
+        read_on(core, core->super.layout.bitmap_offset, core->bitmap.blocks);
+    if (command->reads > 0)
+        return;
+    if (command->phase == COMMAND_ATTACH_ACTLOG)
+        start_bitmap(core);
+    else
+        finish_reading(core);
+}
+
+bool attach_pump(struct core *core)
+{
+    struct command *command = &core->command;
+
+    if (command->phase == COMMAND_ATTACH_SAVE_BITMAP) {
+        if (!persist_bitmap_due(core, command->ticket))
+            return false;
+        command->phase = COMMAND_ATTACH_SAVE;
+        command->ticket = persist_super(core);
+        return true;
+    }
+    if (command->phase != COMMAND_ATTACH_SAVE || !persist_super_due(core, command->ticket))
+        return false;
+    actlog_reset(core->actlog);
+    core->disk = disk_by_flags(core);
+    core->role = REPLICA_ROLE_SECONDARY;
+    command_answer(core, 0, "%s", "");
+    return true;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * command.c - an operator's wishes, one at a time. What may run when is state.c's table; promote,
+ * demote and new-current-uuid are in role.c, attach in attach.c.
+ *
+ * COMMAND_DOWN is a demotion, then a disconnect, then clean metadata.
+ */
+#include "core_private.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static void answer(struct core *core, void *cookie, int code, const char *text)
+{
+    struct action *action = core_emit(core, ACTION_ANSWER);
+
+    action->answer.cookie = cookie;
+    action->answer.code = code;
+    snprintf(action->answer.text, sizeof action->answer.text, "%s", text);
+}
+
+void command_answer(struct core *core, int code, const char *format, ...)
+{
+    char text[ACTION_TEXT_MAX];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    core->command.phase = COMMAND_IDLE;
+    answer(core, core->command.cookie, code, text);
+}
+
+static void unlink_peer(struct core *core)
+{
+    core->command.phase = COMMAND_UNLINK;
+    session_disconnect(core);
+}
+
+void command_demoted(struct core *core)
+{
+    if (core->command.kind == COMMAND_DOWN)
+        unlink_peer(core);
+    else
+        command_answer(core, 0, "%s", "");
+}
+
+static void run(struct core *core)
+{
+    switch (core->command.kind) {
+    case COMMAND_ATTACH:
+        attach_begin(core);
+        break;
+    case COMMAND_CONNECT:
+        session_connect(core, core->command.flags & COMMAND_DISCARD_MY_DATA);
+        command_answer(core, 0, "%s", "");
+        break;
+    case COMMAND_DISCONNECT:
+        unlink_peer(core);
+        break;
+    case COMMAND_PROMOTE:
+        role_promote(core);
+        break;
+    case COMMAND_DEMOTE:
+    case COMMAND_DOWN:
+        if (core->role == REPLICA_ROLE_PRIMARY)
+            role_demote(core);
+        else
+            command_demoted(core);
+        break;
+    case COMMAND_NEW_UUID:
+        role_new_uuid(core);
+        break;
+    case COMMAND_KIND_COUNT:
+        break;
+    }
+}
+
+void command_take(struct core *core, const struct event *event)
+{
+    char text[ACTION_TEXT_MAX];
+    int code;
+
+    if ((unsigned)event->command.kind >= COMMAND_KIND_COUNT) {
+        answer(core, event->command.cookie, REPLICA_E_INVALID, "no such command");
+        return;
+    }
+    if (core->command.phase != COMMAND_IDLE) {
+        snprintf(text, sizeof text, "%s: another command is under way; try again when it is done",
+                 core->config.resource);
+        answer(core, event->command.cookie, REPLICA_E_BUSY, text);
+        return;
+    }
+    /* A promotion is judged when no handshake is in the way any more, in role.c. */
+    code = event->command.kind == COMMAND_PROMOTE && session_handshaking(core)
+               ? 0
+               : state_allows(core, event->command.kind, event->command.flags, text);
+    if (code) {
+        answer(core, event->command.cookie, code, text);
+        return;
+    }
+    core->command.kind = event->command.kind;
+    core->command.flags = event->command.flags;
+    core->command.cookie = event->command.cookie;
+    run(core);
+}
+
+/* The link is closed; go on with `down`, or say so. */
+static bool pump_unlinked(struct core *core)
+{
+    struct command *command = &core->command;
+
+    if (core->session.link != LINK_IDLE)
+        return false;
+    if (command->kind == COMMAND_DISCONNECT) {
+        command_answer(core, 0, "%s", "");
+        return true;
+    }
+    if (!core_has_disk(core)) {
+        core->down = true;
+        command_answer(core, 0, "%s", "");
+        return true;
+    }
+    if (core->peer_used > 0 || !resync_idle(core))
+        return false;
+    command->phase = COMMAND_DOWN_BITMAP;
+    command->ticket = persist_bitmap(core);
+    return true;
+}
+
+bool command_pump(struct core *core)
+{
+    struct command *command = &core->command;
+
+    if (command->phase == COMMAND_UNLINK)
+        return pump_unlinked(core);
+    if (command->phase == COMMAND_DOWN_BITMAP && persist_bitmap_due(core, command->ticket)) {
+        core->super.flags |= METADATA_AL_CLEAN;
+        core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
+        command->phase = COMMAND_DOWN_SUPER;
+        command->ticket = persist_super(core);
+        return true;
+    }
+    if (command->phase == COMMAND_DOWN_SUPER && persist_super_due(core, command->ticket)) {
+        core->down = true;
+        command_answer(core, 0, "%s", "");
+        return true;
+    }
+    return false;
+}

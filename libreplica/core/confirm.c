@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * confirm.c - the transfer log, and how its records leave it.
+ *
+ * A write that both nodes have (in their caches, for all we know) stands in the ring until a
+ * confirm: a flush of both nodes that began after it (P2, P3). A confirm also moves the activity
+ * log's extents on (P4), and writes what is dirty in the bitmap, so that bits set while alone are
+ * on disk before their extent leaves the log. A guest's flush is a confirm; several that wait
+ * share one.
+ *
+ * confirm->current is the number of the last one begun. A confirm cut by the loss of the peer is
+ * begun again, against the local disk alone, once the loss is recorded.
+ */
+#include "core_private.h"
+
+bool confirm_reserve(struct core *core)
+{
+    struct confirm *confirm = &core->confirm;
+
+    if (confirm->count + confirm->reserved >= CORE_TRANSFER_RECORDS)
+        return false;
+    confirm->reserved++;
+    return true;
+}
+
+void confirm_unreserve(struct core *core)
+{
+    core->confirm.reserved--;
+}
+
+void confirm_add(struct core *core, struct range range)
+{
+    struct confirm *confirm = &core->confirm;
+
+    confirm->reserved--;
+    confirm->ring[(confirm->first + confirm->count) % CORE_TRANSFER_RECORDS] = range;
+    confirm->count++;
+    if (confirm->count - confirm->covered >= CORE_TRANSFER_RECORDS / 2)
+        confirm_ticket(core);
+}
+
+void confirm_touched(struct core *core)
+{
+    struct confirm *confirm = &core->confirm;
+
+    confirm->unconfirmed = true;
+    if (confirm->due == UINT64_MAX)
+        confirm->due = core->now + core->config.confirm_interval;
+}
+
+uint64_t confirm_ticket(struct core *core)
+{
+    core->confirm.wanted = core->confirm.current + 1;
+    return core->confirm.wanted;
+}
+
+bool confirm_due(const struct core *core, uint64_t ticket)
+{
+    return core->confirm.done >= ticket;
+}
+
+static uint64_t confirm_tag(const struct core *core)
+{
+    return tag_make(TAG_CONFIRM, 0, core->confirm.generation);
+}
+
+static void begin(struct core *core)
+{
+    struct confirm *confirm = &core->confirm;
+
+    confirm->running = true;
+    confirm->aborted = false;
+    confirm->generation++;
+    confirm->current = confirm->wanted;
+    confirm->covered = confirm->count;
+    confirm->unconfirmed = false;
+    confirm->due = UINT64_MAX;
+    actlog_confirm_begin(core->actlog);
+    confirm->flush_pending = true;
+    core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, confirm_tag(core));
+    confirm->bitmap_ticket = core->bitmap.dirty_count > 0 ? persist_bitmap(core) : 0;
+    confirm->peer_pending = core->mode == MODE_REPLICATE;
+    if (confirm->peer_pending) {
+        core_send(core, WIRE_FLUSH, NULL)->tag = confirm_tag(core);
+        confirm->peer_since = core->now;
+        session_owe(core, 0);
+    }
+}
+
+static void finish(struct core *core)
+{
+    struct confirm *confirm = &core->confirm;
+
+    confirm->running = false;
+    if (confirm->aborted) {
+        actlog_confirm_abort(core->actlog);
+        return;
+    }
+    actlog_confirm_end(core->actlog);
+    confirm->first = (confirm->first + confirm->covered) % CORE_TRANSFER_RECORDS;
+    confirm->count -= confirm->covered;
+    confirm->covered = 0;
+    confirm->done = confirm->current;
+    request_flushed(core);
+}
+
+bool confirm_pump(struct core *core)
+{
+    struct confirm *confirm = &core->confirm;
+
+    if (confirm->running) {
+        if (confirm->flush_pending || confirm->peer_pending ||
+            (confirm->bitmap_ticket && !confirm->aborted &&
+             !persist_bitmap_due(core, confirm->bitmap_ticket)))
+            return false;
+        finish(core);
+        return true;
+    }
+    if (core->now >= confirm->due) {
+        confirm->due = UINT64_MAX;
+        confirm_ticket(core);
+    }
+    if (confirm->wanted <= confirm->done || core->loss.phase != LOSS_NONE || !core_has_disk(core))
+        return false;
+    begin(core);
+    return true;
+}
+
+void confirm_disk_done(struct core *core, uint64_t tag, int code)
+{
+    struct confirm *confirm = &core->confirm;
+
+    if (!confirm->running || !confirm->flush_pending || tag != confirm_tag(core))
+        return;
+    core->local_pending--;
+    confirm->flush_pending = false;
+    if (code) {
+        confirm->aborted = true;
+        core_disk_failed(core, code, "flushing");
+    }
+}
+
+bool confirm_answered(struct core *core, const struct wire_message *message)
+{
+    struct confirm *confirm = &core->confirm;
+
+    if (!confirm->running || !confirm->peer_pending || message->tag != confirm_tag(core))
+        return false;
+    session_paid(core, 0);
+    if (message->code) /* its disk no longer holds what it acknowledged: the leg is lost */
+        session_close(core, message->code, false, "%s: flush failed on the peer: %s",
+                      core->config.resource, replica_code_name(message->code));
+    else
+        confirm->peer_pending = false;
+    return true;
+}
+
+uint32_t confirm_peer_lost(struct core *core)
+{
+    struct confirm *confirm = &core->confirm;
+    uint32_t count = confirm->count;
+
+    for (uint32_t i = 0; i < count; i++)
+        bitmap_set(&core->bitmap, confirm->ring[(confirm->first + i) % CORE_TRANSFER_RECORDS]);
+    confirm->first = confirm->count = confirm->covered = 0;
+    if (confirm->running && confirm->peer_pending) {
+        confirm->peer_pending = false;
+        confirm->aborted = true;
+    }
+    return count;
+}

@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * core_private.h - struct core and the doors between the modules of the core's top half.
+ *
+ * How a step runs: replica_step hands the event to the module that it concerns; that module notes
+ * facts and moves its state. Then core_pump asks each module in turn whether something may go on
+ * now, until nothing moves. Whoever waits for durability holds a ticket of persist.c and asks in
+ * its pump whether the ticket is due; nobody is called back.
+ *
+ * Only the modules of the core include this file.
+ */
+#ifndef CORE_CORE_PRIVATE_H
+#define CORE_CORE_PRIVATE_H
+
+#include "actlog.h"
+#include "bitmap.h"
+#include "core.h"
+#include "interval.h"
+#include "lineage.h"
+
+enum core_limits {
+    CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
+    CORE_TRANSFER_RECORDS = 4096,     /* writes that may wait for a confirm */
+    CORE_STAGING_SLOTS = 4,           /* metadata transfers at once */
+    CORE_STAGING_BLOCKS = 16,         /* METADATA_BLOCK_BYTES each */
+    CORE_PIECE_BYTES = 64 << 20,      /* a larger discard runs in pieces: bounded AL references */
+    CORE_DISCARD_BYTES_MAX = 1 << 30, /* the largest discard or write-zeroes */
+    CORE_RESYNC_BYTES = 128 << 10,    /* one resync request */
+    CORE_RESYNC_ASKS = 32,            /* of them under way, target */
+    CORE_RESYNC_READS = 2 * CORE_RESYNC_ASKS, /* source */
+    CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
+    CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
+};
+
+/* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
+enum { CORE_STATE_DISCARD = 1 };
+
+/* ---- tags: kind, slot and generation in one number, so that a late or forged answer finds
+ * nobody ----------------------------------------------------------------------------------------
+ */
+
+enum tag_kind {
+    TAG_NONE,
+    TAG_SUPERBLOCK,
+    TAG_ACTLOG,
+    TAG_STAGING,
+    TAG_REQUEST,
+    TAG_PEER,
+    TAG_CONFIRM,
+    TAG_RESYNC_ASK,
+    TAG_RESYNC_READ,
+    TAG_RESYNC_FLUSH,
+    TAG_COMMAND
+};
+
+static inline uint64_t tag_make(enum tag_kind kind, uint32_t index, uint32_t generation)
+{
+    return (uint64_t)kind << 56 | (uint64_t)generation << 24 | (index & 0xffffff);
+}
+static inline enum tag_kind tag_kind(uint64_t tag)
+{
+    return (enum tag_kind)(tag >> 56);
+}
+static inline uint32_t tag_index(uint64_t tag)
+{
+    return (uint32_t)(tag & 0xffffff);
+}
+
+/* ---- who stands in the interval set -------------------------------------------------------- */
+
+enum owner_kind { OWNER_REQUEST, OWNER_PEER, OWNER_RESYNC_ASK, OWNER_RESYNC_READ };
+
+/* First member of each owner, so that what interval_leave lets go finds its way back. */
+struct owner {
+    struct interval interval; /* first */
+    enum owner_kind kind;
+};
+
+/* ---- guest requests (write.c) -------------------------------------------------------------- */
+
+enum request_phase {
+    REQUEST_FREE,
+    REQUEST_PARKED,   /* came while a demotion drains */
+    REQUEST_OVERLAP,  /* waits in the interval set */
+    REQUEST_ADMIT,    /* in core->admit: wants transfer-log room and activity-log references */
+    REQUEST_COLD,     /* in core->cold: its activity-log transaction is on its way */
+    REQUEST_START,    /* in core->start (writes) or core->reads: wants to be sent */
+    REQUEST_FLIGHT,   /* on a disk or with the peer */
+    REQUEST_FLUSHING, /* a flush, waits for confirm number `ticket` */
+    REQUEST_HELD      /* over, but its answer waits for a loss to be recorded */
+};
+
+enum leg { LEG_NONE, LEG_PENDING, LEG_DONE, LEG_FAILED, LEG_LOST };
+
+struct request {
+    struct owner owner; /* first */
+    uint32_t index, generation;
+    enum request_phase phase;
+    enum replica_op op;
+    bool fua;
+    struct range range; /* as the guest asked */
+    struct range piece; /* the part under way */
+    struct replica_buffer *buffer;
+    void *cookie;
+    enum leg local, peer;
+    bool logged; /* a place in the transfer log is reserved for the piece */
+    bool hot;    /* activity-log references on the piece's extents are held */
+    bool marked; /* its out-of-sync bits are set */
+    uint64_t ticket;
+    uint64_t sent_at;
+    int code;
+    struct request *next;          /* in the queue of its phase */
+    struct request *older, *newer; /* in core->owed, while the peer owes an answer */
+};
+
+struct request_queue {
+    struct request *first, *last;
+};
+
+/* ---- what the peer asks of our disk (peer.c) ------------------------------------------------- */
+
+enum peer_phase { PEER_FREE, PEER_OVERLAP, PEER_FLIGHT };
+
+struct peer_slot {
+    struct owner owner; /* first */
+    uint32_t index, generation;
+    enum peer_phase phase;
+    uint8_t type; /* enum wire_type */
+    bool fua;
+    uint64_t tag; /* the peer's */
+    uint64_t session;
+    struct range range;
+    struct replica_buffer *buffer;
+    struct peer_slot *next; /* free list */
+};
+
+/* ---- the transfer log and its confirmation (confirm.c) ----------------------------------------
+ */
+
+struct confirm {
+    struct range ring[CORE_TRANSFER_RECORDS];
+    uint32_t first, count; /* records in the ring */
+    uint32_t reserved;     /* places promised to writes in flight */
+    uint32_t covered;      /* records that the running confirm will take out */
+    bool running;
+    bool aborted; /* the peer was lost; ends when the local flush is back */
+    bool flush_pending, peer_pending;
+    uint32_t generation;            /* of the running one */
+    uint64_t bitmap_ticket;         /* 0: no bitmap pass in this confirm */
+    uint64_t wanted, current, done; /* numbers of confirms; see confirm_ticket */
+    uint64_t peer_since;            /* when the peer was asked */
+    uint64_t due;                   /* the next one by the clock; UINT64_MAX: none */
+    bool unconfirmed;               /* writes were put since the last confirm began */
+};
+
+/* ---- what is on its way to the metadata (persist.c) --------------------------------------------
+ */
+
+struct staging {
+    uint8_t *data;  /* CORE_STAGING_BLOCKS blocks */
+    uint64_t first; /* bitmap or ring block index */
+    uint32_t count, generation;
+    bool busy;
+};
+
+struct persist {
+    unsigned slot; /* the superblock slot that holds the newest durable one */
+    uint64_t super_wanted, super_writing, super_done; /* tickets */
+    uint8_t *super_block;
+    uint32_t super_generation;
+    bool super_busy;
+    uint8_t *al_block;
+    uint32_t al_generation;
+    bool al_busy;
+    struct staging staging[CORE_STAGING_SLOTS];
+    uint64_t pass_wanted, pass_current, pass_done; /* bitmap passes; tickets */
+    uint64_t pass_cursor;
+    bool pass_running;
+    bool dead; /* the metadata cannot be written any more */
+};
+
+/* ---- the link and the session over it (session.c, handshake.c) ----------------------------------
+ */
+
+enum link_state {
+    LINK_IDLE,    /* StandAlone */
+    LINK_WAITING, /* until connect_at */
+    LINK_OPENING, /* ACTION_LINK_CONNECT is out */
+    LINK_UP,
+    LINK_CLOSING /* ACTION_LINK_CLOSE is out */
+};
+
+enum session_phase {
+    SESSION_NONE,
+    SESSION_QUIESCE,     /* old disk I/O, or the record of a loss, is being finished */
+    SESSION_HELLO,       /* our HELLO is out */
+    SESSION_STATE,       /* our STATE is out */
+    SESSION_PREPARE_MAP, /* target of a full sync: the set bitmap is being written */
+    SESSION_PREPARE,     /* the verdict's superblock is being written */
+    SESSION_READY,       /* no sync: our second STATE is out */
+    SESSION_MAP_AWAIT,   /* source: the target's bitmap is coming */
+    SESSION_COMMIT,      /* source: superblock before the first replicated write */
+    SESSION_MAP_SEND,    /* our bitmap goes out, in bursts */
+    SESSION_MAP_FINISH,  /* target: the source's bitmap is coming */
+    SESSION_LIVE
+};
+
+enum sync_side { SYNC_NONE, SYNC_SOURCE, SYNC_TARGET };
+
+struct session {
+    enum link_state link;
+    enum session_phase phase;
+    uint64_t number; /* of the stream; never reused */
+    bool was_live;   /* this stream got as far as LIVE */
+    bool closing_for_good;
+    bool hurry;   /* dial again at once */
+    bool discard; /* an operator gave up what this node has and the peer has not */
+    bool peer_discards;
+    uint64_t connect_at;
+    int last_code;
+    bool hello_seen, ready_seen, map_seen;
+    struct wire_hello hello;
+    struct wire_state state; /* the peer's, as of now */
+    struct wire_state ours;  /* as we told it in this handshake */
+    enum sync_side side;
+    bool full; /* the verdict: every bit is set on both sides, no bitmap goes over the link */
+    uint8_t *map_scratch; /* CORE_BITMAP_BURST blocks */
+    uint64_t ticket;
+    uint64_t map_cursor, map_blocks;
+    uint64_t map_pong; /* value of the pong we wait for, 0: none */
+    uint32_t window_bytes, window_requests;
+    uint32_t owed_bytes, owed_requests; /* in the peer's window */
+};
+
+/* Where guest writes go. */
+enum leg_mode {
+    MODE_UNRECORDED, /* no peer; the first write records that (P7) */
+    MODE_REPLICATE,
+    MODE_ALONE /* no peer, and that is on disk */
+};
+
+struct loss {
+    enum loss_phase { LOSS_NONE, LOSS_BITMAP, LOSS_GENERATION } phase;
+    uint64_t ticket;
+};
+
+struct liveness {
+    uint64_t heard;    /* when the peer was last heard */
+    uint64_t pinged;   /* when the unanswered ping went out; 0: none */
+    uint64_t due_from; /* since when an answer is due; 0: none is */
+    uint64_t ping_value;
+};
+
+/* ---- resync (resync.c)
+ * ---------------------------------------------------------------------------- */
+
+enum sync_slot_phase { SYNC_SLOT_FREE, SYNC_SLOT_ASKED, SYNC_SLOT_OVERLAP, SYNC_SLOT_FLIGHT };
+
+struct sync_slot {
+    struct owner owner; /* first */
+    uint32_t index, generation;
+    enum sync_slot_phase phase;
+    struct range range;
+    bool zero;
+    uint64_t tag; /* source: the target's tag */
+    uint64_t session;
+    uint64_t asked_at;
+    struct replica_buffer *buffer;
+};
+
+enum sync_finish { SYNC_RUNS, SYNC_ENDS_MAP, SYNC_ENDS_SUPER, SYNC_ENDS_PEER };
+
+struct resync {
+    struct sync_slot asks[CORE_RESYNC_ASKS];
+    struct sync_slot reads[CORE_RESYNC_READS];
+    struct range unflushed[CORE_RESYNC_UNFLUSHED];
+    uint32_t unflushed_count, flush_covers;
+    bool flushing;
+    uint32_t flush_generation;
+    uint32_t asked_bytes, asked;
+    uint64_t cursor;
+    bool scanned; /* the cursor has seen the last block */
+    enum sync_finish finish;
+    uint64_t ticket;
+    uint64_t total_blocks, started;
+    uint64_t next_ask;    /* pace */
+    uint64_t acked_bytes; /* since the last bitmap pass, source */
+};
+
+/* ---- commands (command.c, role.c)
+ * ------------------------------------------------------------------ */
+
+enum command_phase {
+    COMMAND_IDLE,
+    COMMAND_ATTACH_SLOTS,
+    COMMAND_ATTACH_ACTLOG,
+    COMMAND_ATTACH_BITMAP,
+    COMMAND_ATTACH_SAVE_BITMAP,
+    COMMAND_ATTACH_SAVE,
+    COMMAND_PROMOTE_WAIT,    /* a handshake or stale peer I/O is in the way */
+    COMMAND_PROMOTE_ASK,     /* the peer was asked */
+    COMMAND_PROMOTE_PERSIST, /* epoch and role are being written */
+    COMMAND_DEMOTE_DRAIN,
+    COMMAND_DEMOTE_CONFIRM,
+    COMMAND_DEMOTE_PERSIST,
+    COMMAND_UUID_ASK,
+    COMMAND_UUID_PERSIST,
+    COMMAND_UNLINK, /* waits for the stream's end */
+    COMMAND_DOWN_BITMAP,
+    COMMAND_DOWN_SUPER
+};
+
+struct command {
+    enum command_kind kind;
+    enum command_phase phase;
+    uint32_t flags;
+    uint32_t generation;
+    void *cookie;
+    uint64_t ticket;
+    uint64_t epoch; /* asked for */
+    uint64_t uuid;
+    uint64_t cursor; /* attach: next block to read */
+    uint32_t reads;  /* attach: under way */
+    int slot_code[METADATA_SLOTS];
+};
+
+/* What the peer asked to have persisted before it is answered. */
+struct grant {
+    uint8_t type; /* WIRE_PROMOTE, WIRE_NEW_UUID; 0: none */
+    uint64_t tag, ticket, epoch, bitmap_ticket;
+};
+
+struct counters {
+    uint64_t read_bytes, written_bytes, sent_bytes, received_bytes, al_writes, bitmap_writes;
+};
+
+struct core {
+    struct core_config config;
+    struct core_allocator allocator;
+    uint64_t slots[METADATA_SLOTS];
+    uint64_t meta_bytes, device_bytes;
+
+    /* of the present step */
+    uint64_t now, entropy;
+    struct actions *out;
+    struct action spare; /* takes what does not fit; core_actions_max keeps it unused */
+
+    struct metadata_superblock super; /* as it shall be on disk */
+    struct bitmap bitmap;
+    struct actlog *actlog;
+    struct interval_set intervals;
+    uint64_t size; /* bytes; 0: never attached */
+
+    enum replica_role role, peer_role;
+    enum replica_disk disk, peer_disk;
+    enum leg_mode mode;
+    bool down; /* COMMAND_DOWN is done */
+
+    struct request *requests; /* config.requests_max */
+    struct request_queue free, parked, admit, cold, start, reads, flushes, held;
+    struct request *owed_first, *owed_last; /* by age */
+    uint32_t requests_used, local_pending;
+    uint32_t parked_count;
+    uint64_t admit_ticket; /* the confirm that the head of `admit` waits for; 0: none */
+
+    struct peer_slot *peer_slots; /* CORE_PEER_SLOTS */
+    struct peer_slot *peer_free;
+    uint32_t peer_used;
+
+    struct confirm confirm;
+    struct persist persist;
+    struct session session;
+    struct loss loss;
+    struct liveness liveness;
+    struct resync resync;
+    struct command command;
+    struct grant grant;
+    struct counters counters;
+
+    struct seen {
+        enum replica_role role, peer_role;
+        enum replica_disk disk, peer_disk;
+        enum replica_connection connection;
+        enum replica_replication replication;
+        bool suspended;
+        uint64_t epoch, current;
+    } seen; /* what the last ACTION_STATE_CHANGED told */
+};
+
+/* ---- emit.c: appending actions ----------------------------------------------------------------
+ */
+
+struct action *core_emit(struct core *core, enum action_kind kind);
+void core_log(struct core *core, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+uint64_t core_random(struct core *core);
+void core_disk(struct core *core, enum replica_op op, struct range range, bool durable,
+               struct replica_buffer *buffer, uint64_t tag);
+void core_release(struct core *core, struct replica_buffer *buffer); /* NULL is fine */
+/* An empty message to fill in; `type` is set. */
+struct wire_message *core_send(struct core *core, enum wire_type type,
+                               struct replica_buffer *buffer);
+
+/* ---- replica.c ----------------------------------------------------------------------------------
+ */
+
+enum replica_connection core_connection(const struct core *core);
+enum replica_replication core_replication(const struct core *core);
+bool core_suspended(const struct core *core);
+/* The local disk failed: detach, and let everybody draw his conclusion. */
+void core_disk_failed(struct core *core, int code, const char *what);
+static inline bool core_has_disk(const struct core *core)
+{
+    return core->disk >= REPLICA_DISK_INCONSISTENT && core->disk != REPLICA_DISK_UNKNOWN;
+}
+/* What an owner's interval let go may start. */
+void core_resume(struct core *core, struct interval *list);
+
+/* ---- persist.c ----------------------------------------------------------------------------------
+ */
+
+/* Tickets: due when everything that stood in core->super (the bitmap) at the time of the call is
+ * durable. */
+uint64_t persist_super(struct core *core);
+bool persist_super_due(const struct core *core, uint64_t ticket);
+uint64_t persist_bitmap(struct core *core);
+bool persist_bitmap_due(const struct core *core, uint64_t ticket);
+bool persist_pump(struct core *core);
+/* True when the tag was one of persist's. */
+bool persist_done(struct core *core, uint64_t tag, int code);
+bool persist_idle(const struct core *core);
+
+/* ---- attach.c
+ * ------------------------------------------------------------------------------------- */
+
+void attach_begin(struct core *core);
+bool attach_pump(struct core *core);
+void attach_read_done(struct core *core, uint32_t index, int code);
+
+/* ---- write.c
+ * --------------------------------------------------------------------------------------- */
+
+void request_init(struct core *core);
+void request_take(struct core *core, const struct event *event);
+bool request_pump(struct core *core);
+void request_disk_done(struct core *core, uint64_t tag, int code);
+void request_resume(struct core *core, struct request *request);
+/* An answer of the peer. False: nobody asked. */
+bool request_answered(struct core *core, const struct wire_message *message,
+                      struct replica_buffer *buffer);
+/* The peer is gone: its legs are lost, writes in flight become out-of-sync bits. Returns how many
+ * writes that were. */
+uint32_t request_peer_lost(struct core *core);
+/* No guest request is under way (parked ones do not count). */
+bool request_drained(const struct core *core);
+void request_unpark(struct core *core, int code); /* 0: go on; else complete them with it */
+/* Completes everything that waits; used when there is no data to be reached any more. */
+void request_fail_waiting(struct core *core, int code);
+struct request *request_by_tag(const struct core *core, uint64_t tag);
+void request_flushed(struct core *core); /* a confirm is over */
+
+/* ---- confirm.c
+ * -------------------------------------------------------------------------------------- */
+
+bool confirm_reserve(struct core *core);
+void confirm_unreserve(struct core *core);
+/* A write reached both nodes; takes the reserved place. */
+void confirm_add(struct core *core, struct range range);
+void confirm_touched(struct core *core); /* a write was put into the activity log's unconfirmed */
+/* Number of the first confirm that covers all writes that are over now; starts it if need be. */
+uint64_t confirm_ticket(struct core *core);
+bool confirm_due(const struct core *core, uint64_t ticket);
+bool confirm_pump(struct core *core);
+void confirm_disk_done(struct core *core, uint64_t tag, int code);
+bool confirm_answered(struct core *core, const struct wire_message *message);
+/* Aborts a running confirm and turns every record into out-of-sync bits; returns their number. */
+uint32_t confirm_peer_lost(struct core *core);
+
+/* ---- peer.c
+ * ------------------------------------------------------------------------------------------- */
+
+void peer_init(struct core *core);
+void peer_take(struct core *core, const struct wire_message *message,
+               struct replica_buffer *buffer);
+void peer_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer);
+void peer_resume(struct core *core, struct peer_slot *slot);
+
+/* ---- session.c, handshake.c
+ * --------------------------------------------------------------------------- */
+
+void session_connect(struct core *core, bool discard_my_data);
+void session_link_up(struct core *core);
+void session_link_down(struct core *core, int code);
+bool session_pump(struct core *core);
+void session_message(struct core *core, const struct wire_message *message,
+                     struct replica_buffer *buffer);
+/* Hangs up: tells the peer why (code and text, unless text is NULL), closes, records the loss.
+ * `for_good`: StandAlone, else Connecting again. */
+void session_close(struct core *core, int code, bool for_good, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* As an operator wishes; LINK_IDLE in the end. */
+void session_disconnect(struct core *core);
+/* A new stream at once, because the verdict of this one no longer holds. */
+void session_reconnect(struct core *core);
+/* The peer sent nonsense. */
+void session_violation(struct core *core, const char *what);
+bool session_live(const struct core *core);
+bool session_handshaking(const struct core *core);
+void session_send_state(struct core *core);
+/* Is there room for another request of so many bytes in the peer's window? */
+bool session_window(const struct core *core, uint32_t bytes);
+void session_owe(struct core *core, uint32_t bytes);
+void session_paid(struct core *core, uint32_t bytes);
+void session_go_live(struct core *core);
+
+void handshake_hello(struct core *core, const struct wire_message *message);
+void handshake_state(struct core *core, const struct wire_message *message);
+bool handshake_pump(struct core *core);
+void handshake_bitmap(struct core *core, const struct wire_message *message);
+void handshake_bitmap_done(struct core *core, const struct wire_message *message);
+void handshake_pong(struct core *core, uint64_t value);
+
+/* ---- loss.c
+ * -------------------------------------------------------------------------------------------- */
+
+void loss_peer(struct core *core);   /* the session ended */
+void loss_record(struct core *core); /* the first write without a peer wants to run */
+bool loss_pump(struct core *core);
+
+/* ---- role.c
+ * --------------------------------------------------------------------------------------------- */
+
+void role_promote(struct core *core);
+void role_demote(struct core *core);
+bool role_pump(struct core *core);
+void role_promote_asked(struct core *core, const struct wire_message *message);
+void role_promote_answered(struct core *core, const struct wire_message *message);
+void role_peer_demoted(struct core *core, const struct wire_message *message);
+void role_link_lost(struct core *core);
+void role_new_uuid(struct core *core);
+void role_new_uuid_asked(struct core *core, const struct wire_message *message);
+void role_new_uuid_answered(struct core *core, const struct wire_message *message);
+
+/* ---- command.c
+ * ------------------------------------------------------------------------------------------- */
+
+void command_take(struct core *core, const struct event *event);
+bool command_pump(struct core *core);
+/* Answers the command under way. */
+void command_answer(struct core *core, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The role is given back; go on with `down`, or answer. */
+void command_demoted(struct core *core);
+
+/* ---- state.c
+ * ---------------------------------------------------------------------------------------------- */
+
+/* May this command run now? 0, or the refusal's code and its text. */
+int state_allows(const struct core *core, enum command_kind command, uint32_t flags,
+                 char text[ACTION_TEXT_MAX]);
+
+/* ---- resync.c
+ * ---------------------------------------------------------------------------------------------- */
+
+void resync_init(struct core *core);
+void resync_begin(struct core *core);
+bool resync_pump(struct core *core);
+void resync_message(struct core *core, const struct wire_message *message,
+                    struct replica_buffer *buffer);
+void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer,
+                      bool zero);
+void resync_resume(struct core *core, struct sync_slot *slot);
+void resync_link_lost(struct core *core);
+bool resync_idle(const struct core *core); /* no disk I/O of it under way */
+uint64_t resync_deadline(const struct core *core);
+uint64_t resync_oldest(const struct core *core); /* when the oldest unanswered ask was sent, or
+                                                     UINT64_MAX */
+
+/* ---- liveness.c
+ * --------------------------------------------------------------------------------------------- */
+
+void liveness_start(struct core *core);
+void liveness_heard(struct core *core);
+void liveness_ping_now(struct core *core);
+void liveness_pump(struct core *core);
+uint64_t liveness_deadline(const struct core *core);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * liveness.c - every deadline of the link. The others report facts; what follows is decided here.
+ *
+ *   An answer is due and nothing was heard for `timeout`: ping.
+ *   Nothing was heard for `ping_interval`: ping.
+ *   A ping is out and nothing was heard for `ping_timeout`: the peer is lost.
+ *   The oldest answer is overdue by timeout * ko_count although the peer pings: lost.
+ *
+ * Any message counts as hearing the peer: a pong may stand behind megabytes of data.
+ */
+#include "core_private.h"
+
+static uint64_t later(uint64_t from, uint64_t by)
+{
+    return from > UINT64_MAX - by ? UINT64_MAX : from + by;
+}
+
+static bool has_stream(const struct core *core)
+{
+    return core->session.link == LINK_UP;
+}
+
+static uint64_t min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When the oldest request that the peer has not answered was sent; UINT64_MAX: none. */
+static uint64_t oldest(const struct core *core)
+{
+    uint64_t at = core->owed_first ? core->owed_first->sent_at : UINT64_MAX;
+
+    if (core->confirm.running && core->confirm.peer_pending)
+        at = min64(at, core->confirm.peer_since);
+    return min64(at, resync_oldest(core));
+}
+
+static bool answer_due(const struct core *core)
+{
+    return oldest(core) != UINT64_MAX || session_handshaking(core) ||
+           core->command.phase == COMMAND_PROMOTE_ASK || core->command.phase == COMMAND_UUID_ASK;
+}
+
+void liveness_start(struct core *core)
+{
+    core->liveness = (struct liveness){.heard = core->now, .ping_value = core->liveness.ping_value};
+}
+
+void liveness_heard(struct core *core)
+{
+    core->liveness.heard = core->now;
+    core->liveness.pinged = 0;
+}
+
+void liveness_ping_now(struct core *core)
+{
+    struct liveness *liveness = &core->liveness;
+
+    if (liveness->pinged)
+        return;
+    liveness->pinged = core->now ? core->now : 1;
+    core_send(core, WIRE_PING, NULL)->value = ++liveness->ping_value;
+}
+
+/* The time at which a ping is due, if none is out. */
+static uint64_t ping_at(const struct core *core)
+{
+    const struct liveness *liveness = &core->liveness;
+    uint64_t idle = later(liveness->heard, core->config.ping_interval);
+    uint64_t since = liveness->due_from > liveness->heard ? liveness->due_from : liveness->heard;
+
+    return liveness->due_from ? min64(idle, later(since, core->config.timeout)) : idle;
+}
+
+static uint64_t ko_at(const struct core *core)
+{
+    uint64_t at = oldest(core);
+
+    if (at == UINT64_MAX || core->config.ko_count == 0)
+        return UINT64_MAX;
+    if (core->config.timeout > UINT64_MAX / core->config.ko_count)
+        return UINT64_MAX;
+    return later(at, core->config.timeout * core->config.ko_count);
+}
+
+void liveness_pump(struct core *core)
+{
+    struct liveness *liveness = &core->liveness;
+
+    if (!has_stream(core))
+        return;
+    if (!answer_due(core))
+        liveness->due_from = 0;
+    else if (!liveness->due_from)
+        liveness->due_from = core->now ? core->now : 1;
+    if (liveness->pinged && core->now >= later(liveness->pinged, core->config.ping_timeout)) {
+        session_close(core, REPLICA_E_TIMEOUT, false,
+                      "%s: %s has not answered a ping: the link is lost", core->config.resource,
+                      core->config.peer_node);
+        return;
+    }
+    if (core->now >= ko_at(core)) {
+        session_close(core, REPLICA_E_TIMEOUT, false,
+                      "%s: %s answers pings, but not a request for ko-count time-outs: "
+                      "the link is lost",
+                      core->config.resource, core->config.peer_node);
+        return;
+    }
+    if (!liveness->pinged && core->now >= ping_at(core))
+        liveness_ping_now(core);
+}
+
+uint64_t liveness_deadline(const struct core *core)
+{
+    const struct liveness *liveness = &core->liveness;
+
+    if (!has_stream(core))
+        return UINT64_MAX;
+    return min64(ko_at(core), liveness->pinged ? later(liveness->pinged, core->config.ping_timeout)
+                                               : ping_at(core));
+}

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * resync.c - copying what is out of sync, pulled by the target.
+ *
+ *   target  RESYNC_READ -> source reads -> RESYNC_DATA -> target writes
+ *           ... some hundred of those, then the target flushes, clears the bits, and only now says
+ *           RESYNC_ACK for each; so a cleared bit, in memory or on disk, on either node, always
+ *           means "durable on the target" (P3).
+ *   end     target: bitmap, then Consistent and UpToDate, durable; RESYNC_DONE
+ *           source: notes that durably; RESYNC_DONE
+ *
+ * Guest writes and resync of one range do not overlap (P5): the source holds the range in the
+ * interval set from before it reads until the data are in the ordered stream, and the target
+ * carries out what comes in order of arrival where it overlaps.
+ */
+#include "core_private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+void resync_init(struct core *core)
+{
+    for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++) {
+        core->resync.asks[i].index = i;
+        core->resync.asks[i].owner.kind = OWNER_RESYNC_ASK;
+    }
+    for (uint32_t i = 0; i < CORE_RESYNC_READS; i++) {
+        core->resync.reads[i].index = i;
+        core->resync.reads[i].owner.kind = OWNER_RESYNC_READ;
+    }
+}
+
+bool resync_idle(const struct core *core)
+{
+    const struct resync *resync = &core->resync;
+
+    for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++)
+        if (resync->asks[i].phase != SYNC_SLOT_FREE)
+            return false;
+    for (uint32_t i = 0; i < CORE_RESYNC_READS; i++)
+        if (resync->reads[i].phase != SYNC_SLOT_FREE)
+            return false;
+    return !resync->flushing;
+}
+
+uint64_t resync_oldest(const struct core *core)
+{
+    uint64_t oldest = UINT64_MAX;
+
+    for (uint32_t i = 0; core->resync.asked && i < CORE_RESYNC_ASKS; i++) {
+        const struct sync_slot *slot = &core->resync.asks[i];
+
+        if (slot->phase == SYNC_SLOT_ASKED && slot->asked_at < oldest)
+            oldest = slot->asked_at;
+    }
+    return oldest;
+}
+
+void resync_begin(struct core *core)
+{
+    struct resync *resync = &core->resync;
+
+    resync->unflushed_count = resync->flush_covers = 0;
+    resync->asked = resync->asked_bytes = 0;
+    resync->cursor = resync->acked_bytes = 0;
+    resync->scanned = false;
+    resync->finish = SYNC_RUNS;
+    resync->total_blocks = core->bitmap.set;
+    resync->started = core->now;
+    resync->next_ask = core->now;
+    core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
+             core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
+             resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
+}
+
+static void slot_free(struct core *core, struct sync_slot *slot)
+{
+    core_release(core, slot->buffer);
+    slot->buffer = NULL;
+    slot->phase = SYNC_SLOT_FREE;
+}
+
+static struct sync_slot *slot_find(struct sync_slot *slots, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (slots[i].phase == SYNC_SLOT_FREE)
+            return &slots[i];
+    return NULL;
+}
+
+/* ---- target ------------------------------------------------------------------------------------
+ */
+
+static void target_free(struct core *core, struct sync_slot *slot)
+{
+    core->resync.asked--;
+    core->resync.asked_bytes -= slot->range.length;
+    slot_free(core, slot);
+}
+
+static void pace(struct core *core, uint32_t bytes)
+{
+    struct resync *resync = &core->resync;
+    uint64_t rate = core->config.resync_rate_max;
+
+    if (rate == 0)
+        return;
+    if (resync->next_ask < core->now)
+        resync->next_ask = core->now;
+    resync->next_ask += (uint64_t)bytes * 1000000000u / rate;
+}
+
+static void ask(struct core *core, struct range run)
+{
+    struct resync *resync = &core->resync;
+    struct sync_slot *slot = slot_find(resync->asks, CORE_RESYNC_ASKS);
+    struct wire_message *message;
+
+    slot->phase = SYNC_SLOT_ASKED;
+    slot->generation++;
+    slot->range = run;
+    slot->zero = false;
+    slot->session = core->session.number;
+    slot->asked_at = core->now;
+    resync->asked++;
+    resync->asked_bytes += run.length;
+    resync->cursor = range_end(run);
+    pace(core, run.length);
+    message = core_send(core, WIRE_RESYNC_READ, NULL);
+    message->tag = tag_make(TAG_RESYNC_ASK, slot->index, slot->generation);
+    message->range = run;
+}
+
+static bool may_ask(const struct core *core)
+{
+    const struct resync *resync = &core->resync;
+
+    return !resync->scanned && resync->asked < CORE_RESYNC_ASKS &&
+           resync->asked_bytes + CORE_RESYNC_BYTES <= WIRE_RESYNC_WINDOW_BYTES &&
+           resync->unflushed_count + resync->asked < CORE_RESYNC_UNFLUSHED &&
+           core->now >= resync->next_ask;
+}
+
+static bool pump_asks(struct core *core)
+{
+    struct resync *resync = &core->resync;
+    struct range run;
+    bool moved = false;
+
+    while (may_ask(core)) {
+        if (bitmap_next(&core->bitmap, resync->cursor, CORE_RESYNC_BYTES, &run))
+            ask(core, run);
+        else
+            resync->scanned = true;
+        moved = true;
+    }
+    return moved;
+}
+
+static uint64_t flush_tag(const struct core *core)
+{
+    return tag_make(TAG_RESYNC_FLUSH, 0, core->resync.flush_generation);
+}
+
+static bool pump_flush(struct core *core)
+{
+    struct resync *resync = &core->resync;
+    bool last = resync->scanned && resync->asked == 0;
+
+    if (resync->flushing || resync->unflushed_count == 0 ||
+        !(last || resync->unflushed_count >= CORE_RESYNC_UNFLUSHED / 2))
+        return false;
+    resync->flushing = true;
+    resync->flush_covers = resync->unflushed_count;
+    resync->flush_generation++;
+    core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, flush_tag(core));
+    return true;
+}
+
+static void flushed(struct core *core, int code)
+{
+    struct resync *resync = &core->resync;
+    uint32_t covers = resync->flush_covers;
+
+    core->local_pending--;
+    resync->flushing = false;
+    if (code) {
+        core_disk_failed(core, code, "flushing");
+        return;
+    }
+    if (!session_live(core) || core->session.side != SYNC_TARGET)
+        return; /* the session is gone; the bits stay */
+    for (uint32_t i = 0; i < covers; i++) {
+        bitmap_clear(&core->bitmap, resync->unflushed[i]);
+        core_send(core, WIRE_RESYNC_ACK, NULL)->range = resync->unflushed[i];
+    }
+    resync->unflushed_count -= covers;
+    memmove(resync->unflushed, resync->unflushed + covers,
+            resync->unflushed_count * sizeof *resync->unflushed);
+    persist_bitmap(core);
+}
+
+static void target_end(struct core *core)
+{
+    core->session.side = SYNC_NONE;
+    core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.node);
+}
+
+/* Everything was asked for, written and flushed. */
+static bool pump_finish(struct core *core)
+{
+    struct resync *resync = &core->resync;
+
+    switch (resync->finish) {
+    case SYNC_RUNS:
+        if (!resync->scanned || resync->asked || resync->unflushed_count || resync->flushing)
+            return false;
+        resync->scanned = false;
+        resync->cursor = 0;
+        if (core->bitmap.set > 0)
+            return true; /* another round */
+        resync->finish = SYNC_ENDS_MAP;
+        resync->ticket = persist_bitmap(core);
+        return true;
+    case SYNC_ENDS_MAP:
+        if (!persist_bitmap_due(core, resync->ticket))
+            return false;
+        core->super.flags |= METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
+        resync->finish = SYNC_ENDS_SUPER;
+        resync->ticket = persist_super(core);
+        return true;
+    case SYNC_ENDS_SUPER:
+        if (!persist_super_due(core, resync->ticket))
+            return false;
+        core->disk = REPLICA_DISK_UPTODATE;
+        resync->finish = SYNC_ENDS_PEER;
+        core_send(core, WIRE_RESYNC_DONE, NULL);
+        return true;
+    case SYNC_ENDS_PEER:
+        break;
+    }
+    return false;
+}
+
+static void target_write(struct core *core, struct sync_slot *slot)
+{
+    slot->phase = SYNC_SLOT_FLIGHT;
+    core_disk(core, slot->zero ? REPLICA_OP_WRITE_ZEROES : REPLICA_OP_WRITE, slot->range, false,
+              slot->buffer, tag_make(TAG_RESYNC_ASK, slot->index, slot->generation));
+}
+
+static struct sync_slot *slot_by_tag(struct core *core, uint64_t tag)
+{
+    struct resync *resync = &core->resync;
+    uint32_t index = tag_index(tag);
+    struct sync_slot *slot = NULL;
+
+    if (tag_kind(tag) == TAG_RESYNC_ASK && index < CORE_RESYNC_ASKS)
+        slot = &resync->asks[index];
+    else if (tag_kind(tag) == TAG_RESYNC_READ && index < CORE_RESYNC_READS)
+        slot = &resync->reads[index];
+    if (slot && tag != tag_make(tag_kind(tag), index, slot->generation))
+        slot = NULL;
+    return slot;
+}
+
+static void data_came(struct core *core, const struct wire_message *message,
+                      struct replica_buffer *buffer)
+{
+    struct sync_slot *slot = slot_by_tag(core, message->tag);
+
+    if (!slot || slot->owner.kind != OWNER_RESYNC_ASK || slot->phase != SYNC_SLOT_ASKED ||
+        message->code || message->range.offset != slot->range.offset ||
+        message->range.length != slot->range.length || (!message->zero && !buffer)) {
+        core_release(core, buffer);
+        session_violation(core, "resync data that was not asked for");
+        return;
+    }
+    slot->buffer = buffer;
+    slot->zero = message->zero;
+    core->counters.received_bytes += message->data_bytes;
+    slot->owner.interval.range = slot->range;
+    slot->phase = SYNC_SLOT_OVERLAP;
+    if (interval_enter(&core->intervals, &slot->owner.interval))
+        target_write(core, slot);
+}
+
+static void target_written(struct core *core, struct sync_slot *slot, int code)
+{
+    struct resync *resync = &core->resync;
+
+    core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
+    if (code == 0 && slot->session == core->session.number && session_live(core))
+        resync->unflushed[resync->unflushed_count++] = slot->range;
+    target_free(core, slot);
+    if (code)
+        core_disk_failed(core, code, "writing resync data");
+}
+
+/* ---- source ------------------------------------------------------------------------------------
+ */
+
+static void source_read(struct core *core, struct sync_slot *slot)
+{
+    slot->phase = SYNC_SLOT_FLIGHT;
+    core_disk(core, REPLICA_OP_READ, slot->range, false, NULL,
+              tag_make(TAG_RESYNC_READ, slot->index, slot->generation));
+}
+
+static bool range_possible(const struct core *core, struct range range, uint32_t most)
+{
+    return range_inside(range, core->size) && range_aligned(range, REPLICA_BLOCK_BYTES) &&
+           range.length <= most;
+}
+
+static void read_asked(struct core *core, const struct wire_message *message)
+{
+    struct sync_slot *slot = slot_find(core->resync.reads, CORE_RESYNC_READS);
+
+    if (!slot || !range_possible(core, message->range, CORE_RESYNC_BYTES)) {
+        session_violation(core, "an impossible resync request");
+        return;
+    }
+    slot->generation++;
+    slot->range = message->range;
+    slot->tag = message->tag;
+    slot->session = core->session.number;
+    slot->phase = SYNC_SLOT_OVERLAP;
+    slot->owner.interval.range = slot->range;
+    if (interval_enter(&core->intervals, &slot->owner.interval))
+        source_read(core, slot);
+}
+
+static void source_answer(struct core *core, struct sync_slot *slot, bool zero)
+{
+    struct wire_message *message = core_send(core, WIRE_RESYNC_DATA, zero ? NULL : slot->buffer);
+
+    message->tag = slot->tag;
+    message->range = slot->range;
+    message->zero = zero;
+    message->data_bytes = zero ? 0 : slot->range.length;
+    core->counters.sent_bytes += message->data_bytes;
+}
+
+static void source_done(struct core *core, struct sync_slot *slot, int code,
+                        struct replica_buffer *buffer, bool zero)
+{
+    bool current = slot->session == core->session.number && session_live(core);
+
+    slot->buffer = buffer;
+    if (current && code == 0 && (zero || buffer))
+        source_answer(core, slot, zero);
+    core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
+    slot_free(core, slot);
+    if (code)
+        core_disk_failed(core, code, "reading for the resync");
+}
+
+static void acknowledged(struct core *core, const struct wire_message *message)
+{
+    struct resync *resync = &core->resync;
+
+    if (!range_possible(core, message->range, CORE_RESYNC_BYTES)) {
+        session_violation(core, "an impossible resync acknowledgement");
+        return;
+    }
+    bitmap_clear(&core->bitmap, message->range);
+    resync->acked_bytes += message->range.length;
+    if (resync->acked_bytes >= (64u << 20)) { /* so that a crash does not start over */
+        resync->acked_bytes = 0;
+        persist_bitmap(core);
+    }
+}
+
+static void target_says_done(struct core *core)
+{
+    struct resync *resync = &core->resync;
+
+    if (core->bitmap.set > 0 || resync->finish != SYNC_RUNS) {
+        session_violation(core, "an end of the resync while blocks are out of sync");
+        return;
+    }
+    core->peer_disk = REPLICA_DISK_UPTODATE;
+    core->super.flags &= ~(uint32_t)METADATA_CRASHED_PRIMARY;
+    persist_bitmap(core);
+    resync->finish = SYNC_ENDS_SUPER;
+    resync->ticket = persist_super(core);
+}
+
+static bool pump_source(struct core *core)
+{
+    struct resync *resync = &core->resync;
+
+    if (resync->finish != SYNC_ENDS_SUPER || !persist_super_due(core, resync->ticket))
+        return false;
+    core_send(core, WIRE_RESYNC_DONE, NULL);
+    core->session.side = SYNC_NONE;
+    core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.peer_node);
+    return true;
+}
+
+/* ---- both
+ * ---------------------------------------------------------------------------------------- */
+
+static void source_message(struct core *core, const struct wire_message *message)
+{
+    switch (message->type) {
+    case WIRE_RESYNC_READ:
+        read_asked(core, message);
+        break;
+    case WIRE_RESYNC_ACK:
+        acknowledged(core, message);
+        break;
+    case WIRE_RESYNC_DONE:
+        target_says_done(core);
+        break;
+    default: /* RESYNC_DATA goes the other way */
+        session_violation(core, "resync data to the source");
+        break;
+    }
+}
+
+void resync_message(struct core *core, const struct wire_message *message,
+                    struct replica_buffer *buffer)
+{
+    if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_DATA) {
+        data_came(core, message, buffer);
+        return;
+    }
+    core_release(core, buffer);
+    if (core->session.side == SYNC_SOURCE) {
+        source_message(core, message);
+    } else if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_DONE &&
+               core->resync.finish == SYNC_ENDS_PEER) {
+        target_end(core);
+    } else {
+        session_violation(core, "a resync message without a resync");
+    }
+}
+
+void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer,
+                      bool zero)
+{
+    struct sync_slot *slot;
+
+    if (tag_kind(tag) == TAG_RESYNC_FLUSH) {
+        core_release(core, buffer);
+        if (core->resync.flushing && tag == flush_tag(core))
+            flushed(core, code);
+        return;
+    }
+    slot = slot_by_tag(core, tag);
+    if (!slot || slot->phase != SYNC_SLOT_FLIGHT) {
+        core_release(core, buffer);
+        return;
+    }
+    core->local_pending--;
+    if (slot->owner.kind == OWNER_RESYNC_READ) {
+        source_done(core, slot, code, buffer, zero);
+        return;
+    }
+    core_release(core, buffer);
+    target_written(core, slot, code);
+}
+
+void resync_resume(struct core *core, struct sync_slot *slot)
+{
+    if (slot->owner.kind == OWNER_RESYNC_READ)
+        source_read(core, slot);
+    else
+        target_write(core, slot);
+}
+
+/* What waits for the peer is dropped; what waits for a disk or an overlapping request goes on, and
+ * the next session waits for it. */
+void resync_link_lost(struct core *core)
+{
+    for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++)
+        if (core->resync.asks[i].phase == SYNC_SLOT_ASKED)
+            target_free(core, &core->resync.asks[i]);
+    core->resync.unflushed_count = core->resync.flush_covers = 0;
+}
+
+bool resync_pump(struct core *core)
+{
+    bool moved = false;
+
+    if (!session_live(core) || core->session.side == SYNC_NONE || !core_has_disk(core))
+        return false;
+    if (core->session.side == SYNC_SOURCE)
+        return pump_source(core);
+    if (core->resync.finish == SYNC_RUNS) {
+        moved |= pump_asks(core);
+        moved |= pump_flush(core);
+    }
+    moved |= pump_finish(core);
+    return moved;
+}
+
+uint64_t resync_deadline(const struct core *core)
+{
+    const struct resync *resync = &core->resync;
+
+    if (!session_live(core) || core->session.side != SYNC_TARGET || resync->scanned ||
+        resync->finish != SYNC_RUNS || core->now >= resync->next_ask)
+        return UINT64_MAX;
+    return resync->next_ask;
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * role.c - who may write: promotion, demotion and the ownership epoch (P6); new generations that
+ * an operator asks for.
+ *
+ *   promote, connected    PROMOTE with the next epoch -> the peer persists it and grants -> we
+ *                         persist epoch and PRIMARY -> Primary
+ *   promote, alone        what the peer left on our disk is finished -> persist -> Primary
+ *   demote                hold new requests, drain, confirm (flush both) -> persist -> DEMOTED
+ *
+ * A promotion that waits for the peer is asked again from the start when the link is lost: the
+ * peer may be dead, and that is when its role is needed.
+ */
+#include "core_private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- promote --------------------------------------------------------------------------------- */
+
+void role_promote(struct core *core)
+{
+    if (core->role == REPLICA_ROLE_PRIMARY) {
+        command_answer(core, 0, "%s", "");
+        return;
+    }
+    core->command.phase = COMMAND_PROMOTE_WAIT;
+}
+
+static bool is_forced(const struct core *core)
+{
+    return core->disk != REPLICA_DISK_UPTODATE;
+}
+
+/* Data that an operator declares good. Without the peer's agreement they are related to nothing
+ * any more (P8): whoever has better data refuses them, and asks. */
+static void force_uptodate(struct core *core)
+{
+    struct generation *generation = &core->super.generation;
+
+    if (core->disk == REPLICA_DISK_INCONSISTENT) {
+        bitmap_set_all(&core->bitmap);
+        core->super.flags |= METADATA_FULL_SYNC;
+        if (!session_live(core))
+            memset(generation, 0, sizeof *generation);
+    }
+    lineage_new_current(generation, core_random(core), true);
+    core->super.flags |= METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
+    core_log(core, LOG_LEVEL_WARNING, "forced: %s data count as UpToDate from now on",
+             replica_disk_name(core->disk));
+}
+
+static void take_role(struct core *core, uint64_t epoch)
+{
+    core->super.epoch = epoch;
+    core->super.flags |= METADATA_PRIMARY;
+    core->super.flags &= ~(uint32_t)METADATA_AL_CLEAN;
+    if (is_forced(core))
+        force_uptodate(core);
+    core->command.phase = COMMAND_PROMOTE_PERSIST;
+    core->command.ticket = persist_super(core);
+}
+
+static bool pump_wait(struct core *core)
+{
+    char text[ACTION_TEXT_MAX];
+    struct wire_message *message;
+    int code;
+
+    if (session_handshaking(core) || core->grant.type)
+        return false;
+    code = state_allows(core, COMMAND_PROMOTE, core->command.flags, text);
+    if (code) {
+        command_answer(core, code, "%s", text);
+        return true;
+    }
+    if (!session_live(core)) {
+        if (core->peer_used > 0 || !resync_idle(core))
+            return false;
+        take_role(core, core->super.epoch + 1);
+        return true;
+    }
+    core->command.phase = COMMAND_PROMOTE_ASK;
+    core->command.epoch = core->super.epoch + 1;
+    core->command.generation++;
+    message = core_send(core, WIRE_PROMOTE, NULL);
+    message->tag = tag_make(TAG_COMMAND, 0, core->command.generation);
+    message->epoch = core->command.epoch;
+    message->flags = core->command.flags & COMMAND_FORCE ? 1 : 0;
+    liveness_ping_now(core); /* a dead peer is found out now, not in ten seconds */
+    return true;
+}
+
+static bool pump_persisted(struct core *core)
+{
+    bool forced = is_forced(core);
+
+    if (!persist_super_due(core, core->command.ticket))
+        return false;
+    core->role = REPLICA_ROLE_PRIMARY;
+    core->disk = REPLICA_DISK_UPTODATE;
+    core_log(core, LOG_LEVEL_NOTICE, "Primary under epoch %" PRIu64, core->super.epoch);
+    command_answer(core, 0, "%s", "");
+    if (forced && session_live(core)) /* now there is somebody to sync from */
+        session_reconnect(core);
+    else if (forced)
+        core->mode = MODE_ALONE;
+    return true;
+}
+
+void role_promote_answered(struct core *core, const struct wire_message *message)
+{
+    struct command *command = &core->command;
+
+    if (command->phase != COMMAND_PROMOTE_ASK ||
+        message->tag != tag_make(TAG_COMMAND, 0, command->generation)) {
+        session_violation(core, "an answer to no question");
+        return;
+    }
+    if (message->code == 0)
+        take_role(core, command->epoch);
+    else if (message->code == REPLICA_E_PEER_PRIMARY)
+        command_answer(core, REPLICA_E_PEER_PRIMARY,
+                       "%s: the peer %s is Primary; make it Secondary first (tapdrbdadm secondary "
+                       "%s on %s)",
+                       core->config.resource, core->config.peer_node, core->config.resource,
+                       core->config.peer_node);
+    else
+        command_answer(core, message->code, "%s: the peer %s does not grant the Primary role: %s",
+                       core->config.resource, core->config.peer_node,
+                       replica_code_name(message->code));
+}
+
+/* ---- the peer promotes
+ * --------------------------------------------------------------------------- */
+
+static int may_grant(const struct core *core, const struct wire_message *message)
+{
+    enum command_phase phase = core->command.phase;
+    bool we_first = strcmp(core->config.node, core->config.peer_node) < 0;
+
+    if (core->role == REPLICA_ROLE_PRIMARY || phase == COMMAND_PROMOTE_PERSIST ||
+        (phase == COMMAND_PROMOTE_ASK && we_first))
+        return REPLICA_E_PEER_PRIMARY;
+    if (core->grant.type || phase == COMMAND_UUID_PERSIST || phase == COMMAND_UUID_ASK)
+        return REPLICA_E_BUSY;
+    if (message->epoch != core->super.epoch + 1)
+        return REPLICA_E_READ_ONLY;
+    if (core->peer_disk != REPLICA_DISK_UPTODATE &&
+        !((message->flags & 1) && core->disk == REPLICA_DISK_INCONSISTENT))
+        return REPLICA_E_NOT_UPTODATE;
+    return 0;
+}
+
+static void answer_promote(struct core *core, uint64_t tag, int code)
+{
+    struct wire_message *message = core_send(core, WIRE_PROMOTE_ACK, NULL);
+
+    message->tag = tag;
+    message->epoch = core->super.epoch;
+    message->code = code;
+}
+
+void role_promote_asked(struct core *core, const struct wire_message *message)
+{
+    int code = may_grant(core, message);
+
+    if (code) {
+        answer_promote(core, message->tag, code);
+        return;
+    }
+    core->super.epoch = message->epoch;
+    core->grant =
+        (struct grant){.type = WIRE_PROMOTE, .tag = message->tag, .ticket = persist_super(core)};
+}
+
+void role_peer_demoted(struct core *core, const struct wire_message *message)
+{
+    if (core->peer_role != REPLICA_ROLE_PRIMARY || message->epoch != core->super.epoch) {
+        session_violation(core, "DEMOTED without being Primary");
+        return;
+    }
+    core->peer_role = REPLICA_ROLE_SECONDARY;
+}
+
+/* ---- demote -------------------------------------------------------------------------------------
+ */
+
+void role_demote(struct core *core)
+{
+    core->command.phase = COMMAND_DEMOTE_DRAIN;
+}
+
+static bool pump_drain(struct core *core)
+{
+    if (!request_drained(core))
+        return false;
+    if (!core_has_disk(core)) {
+        core->role = REPLICA_ROLE_SECONDARY;
+        request_unpark(core, REPLICA_E_READ_ONLY);
+        command_demoted(core);
+        return true;
+    }
+    core->command.phase = COMMAND_DEMOTE_CONFIRM;
+    core->command.ticket = confirm_ticket(core);
+    return true;
+}
+
+static bool pump_confirmed(struct core *core)
+{
+    if (!core_has_disk(core)) {
+        core->command.phase = COMMAND_DEMOTE_DRAIN;
+        return true;
+    }
+    if (!confirm_due(core, core->command.ticket) || session_handshaking(core) ||
+        core->loss.phase != LOSS_NONE)
+        return false;
+    core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
+    core->command.phase = COMMAND_DEMOTE_PERSIST;
+    core->command.ticket = persist_super(core);
+    return true;
+}
+
+static bool pump_demoted(struct core *core)
+{
+    if (!persist_super_due(core, core->command.ticket) && core_has_disk(core))
+        return false;
+    core->role = REPLICA_ROLE_SECONDARY;
+    if (session_live(core))
+        core_send(core, WIRE_DEMOTED, NULL)->epoch = core->super.epoch;
+    core_log(core, LOG_LEVEL_NOTICE, "Secondary");
+    request_unpark(core, REPLICA_E_READ_ONLY);
+    command_demoted(core);
+    return true;
+}
+
+/* ---- a new generation, by an operator
+ * ------------------------------------------------------------ */
+
+enum { NEW_UUID_CLEAR = 1 };
+
+void role_new_uuid(struct core *core)
+{
+    struct command *command = &core->command;
+    struct wire_message *message;
+
+    command->phase = COMMAND_UUID_ASK;
+    command->uuid = core_random(core) & ~(uint64_t)1;
+    command->generation++;
+    message = core_send(core, WIRE_NEW_UUID, NULL);
+    message->tag = tag_make(TAG_COMMAND, 0, command->generation);
+    message->value = command->uuid;
+    message->flags = command->flags & COMMAND_CLEAR_BITMAP ? NEW_UUID_CLEAR : 0;
+    liveness_ping_now(core);
+}
+
+/* On both nodes alike. */
+static void apply_uuid(struct core *core, uint64_t uuid, bool clear)
+{
+    struct generation *generation = &core->super.generation;
+
+    lineage_new_current(generation, uuid, core->role == REPLICA_ROLE_PRIMARY);
+    lineage_synced(generation);
+    if (!clear)
+        return;
+    bitmap_clear_all(&core->bitmap);
+    core->super.flags |= METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
+    core->super.flags &= ~(uint32_t)(METADATA_FULL_SYNC | METADATA_CRASHED_PRIMARY);
+}
+
+static int may_take_uuid(const struct core *core, const struct wire_message *message)
+{
+    bool clear = message->flags & NEW_UUID_CLEAR;
+
+    if (core->grant.type || core->command.phase == COMMAND_UUID_PERSIST ||
+        core->command.phase == COMMAND_PROMOTE_ASK ||
+        core->command.phase == COMMAND_PROMOTE_PERSIST ||
+        (core->command.phase == COMMAND_UUID_ASK &&
+         strcmp(core->config.node, core->config.peer_node) < 0))
+        return REPLICA_E_BUSY;
+    if (core->session.side != SYNC_NONE || core->disk != core->peer_disk || message->value == 0 ||
+        core->role == REPLICA_ROLE_PRIMARY)
+        return REPLICA_E_STATE;
+    return clear == (core->disk == REPLICA_DISK_INCONSISTENT) ? 0 : REPLICA_E_STATE;
+}
+
+void role_new_uuid_asked(struct core *core, const struct wire_message *message)
+{
+    int code = may_take_uuid(core, message);
+    struct wire_message *answer;
+
+    if (code) {
+        answer = core_send(core, WIRE_NEW_UUID_ACK, NULL);
+        answer->tag = message->tag;
+        answer->code = code;
+        return;
+    }
+    apply_uuid(core, message->value, message->flags & NEW_UUID_CLEAR);
+    core->grant = (struct grant){.type = WIRE_NEW_UUID,
+                                 .tag = message->tag,
+                                 .ticket = persist_super(core),
+                                 .bitmap_ticket = persist_bitmap(core)};
+}
+
+void role_new_uuid_answered(struct core *core, const struct wire_message *message)
+{
+    struct command *command = &core->command;
+
+    if (command->phase != COMMAND_UUID_ASK ||
+        message->tag != tag_make(TAG_COMMAND, 0, command->generation)) {
+        session_violation(core, "an answer to no question");
+        return;
+    }
+    if (message->code) {
+        command_answer(core, message->code, "%s: the peer %s does not take a new generation: %s",
+                       core->config.resource, core->config.peer_node,
+                       replica_code_name(message->code));
+        return;
+    }
+    apply_uuid(core, command->uuid, command->flags & COMMAND_CLEAR_BITMAP);
+    command->phase = COMMAND_UUID_PERSIST;
+    command->ticket = persist_super(core);
+    command->cursor = persist_bitmap(core);
+}
+
+static void uptodate_by_uuid(struct core *core)
+{
+    if (core->super.flags & METADATA_WAS_UPTODATE)
+        core->disk = REPLICA_DISK_UPTODATE;
+}
+
+static bool pump_uuid(struct core *core)
+{
+    if (!persist_super_due(core, core->command.ticket) ||
+        !persist_bitmap_due(core, core->command.cursor))
+        return false;
+    uptodate_by_uuid(core);
+    if (session_live(core))
+        core->peer_disk = core->disk;
+    command_answer(core, 0, "%s", "");
+    return true;
+}
+
+/* ---- both
+ * ------------------------------------------------------------------------------------------ */
+
+/* What the peer asked for is durable: tell it. */
+static bool pump_grant(struct core *core)
+{
+    struct grant *grant = &core->grant;
+    struct wire_message *answer;
+
+    if (!grant->type || !persist_super_due(core, grant->ticket) ||
+        !persist_bitmap_due(core, grant->bitmap_ticket))
+        return false;
+    if (grant->type == WIRE_PROMOTE) {
+        core->peer_role = REPLICA_ROLE_PRIMARY;
+        answer_promote(core, grant->tag, 0);
+    } else {
+        uptodate_by_uuid(core);
+        core->peer_disk = core->disk;
+        answer = core_send(core, WIRE_NEW_UUID_ACK, NULL);
+        answer->tag = grant->tag;
+    }
+    grant->type = 0;
+    return true;
+}
+
+void role_link_lost(struct core *core)
+{
+    if (core->command.phase == COMMAND_PROMOTE_ASK)
+        core->command.phase = COMMAND_PROMOTE_WAIT;
+    else if (core->command.phase == COMMAND_UUID_ASK)
+        command_answer(core, REPLICA_E_LINK,
+                       "%s: the link to %s was lost; look at status, then try again",
+                       core->config.resource, core->config.peer_node);
+}
+
+bool role_pump(struct core *core)
+{
+    bool moved = pump_grant(core);
+
+    switch (core->command.phase) {
+    case COMMAND_PROMOTE_WAIT:
+        return pump_wait(core) || moved;
+    case COMMAND_PROMOTE_PERSIST:
+        return pump_persisted(core) || moved;
+    case COMMAND_DEMOTE_DRAIN:
+        return pump_drain(core) || moved;
+    case COMMAND_DEMOTE_CONFIRM:
+        return pump_confirmed(core) || moved;
+    case COMMAND_DEMOTE_PERSIST:
+        return pump_demoted(core) || moved;
+    case COMMAND_UUID_PERSIST:
+        return pump_uuid(core) || moved;
+    case COMMAND_IDLE:
+    case COMMAND_ATTACH_SLOTS:
+    case COMMAND_ATTACH_ACTLOG:
+    case COMMAND_ATTACH_BITMAP:
+    case COMMAND_ATTACH_SAVE_BITMAP:
+    case COMMAND_ATTACH_SAVE:
+    case COMMAND_PROMOTE_ASK:
+    case COMMAND_UUID_ASK:
+    case COMMAND_UNLINK:
+    case COMMAND_DOWN_BITMAP:
+    case COMMAND_DOWN_SUPER:
+        break;
+    }
+    return moved;
+}

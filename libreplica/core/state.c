@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * state.c - role x disk x link: which command is refused, with which code and which text.
+ *
+ * One table, read from the top; the first row that matches refuses. What no row matches is allowed.
+ * A mask of 0 matches everything. In a text, %r is the resource, %n this node, %p the peer.
+ *
+ * Whether the peer is Primary is no row: it may have died a second ago, so a promotion always
+ * asks (role.c).
+ */
+#include "core_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BIT(value) (1u << (value))
+
+enum state_link { LINKED_NOT, LINKED_HANDSHAKE, LINKED_LIVE, LINKED_SYNC };
+
+enum {
+    NO_DISK = BIT(REPLICA_DISK_DISKLESS) | BIT(REPLICA_DISK_ATTACHING) |
+              BIT(REPLICA_DISK_DETACHING) | BIT(REPLICA_DISK_FAILED),
+    GOOD_DISK = BIT(REPLICA_DISK_CONSISTENT) | BIT(REPLICA_DISK_UPTODATE),
+    CONNECTED = BIT(LINKED_LIVE) | BIT(LINKED_SYNC)
+};
+
+struct rule {
+    enum command_kind command;
+    unsigned role, disk, link, peer_disk; /* masks */
+    uint32_t with, without; /* command_flags: the row holds only if all / none of them are given */
+    int code;
+    const char *text;
+};
+
+static const struct rule rules[] = {
+    {COMMAND_ATTACH, 0, ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: its disk is attached already"},
+
+    {COMMAND_CONNECT, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm up %r`"},
+
+    {COMMAND_CONNECT, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, COMMAND_DISCARD_MY_DATA, 0,
+     REPLICA_E_STATE,
+     "%r: %n is Primary and its data are in use; make it Secondary first, or discard those of %p"},
+
+    {COMMAND_DISCONNECT, BIT(REPLICA_ROLE_PRIMARY), ~(unsigned)BIT(REPLICA_DISK_UPTODATE),
+     CONNECTED, 0, 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
+     "%r: the guest on %n lives from the disk of %p; make %n Secondary first, or disconnect "
+     "--force"},
+
+    {COMMAND_PROMOTE, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
+     "%r: %n has no disk; replace it and bring the resource up again, or use %p"},
+    {COMMAND_PROMOTE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), CONNECTED, GOOD_DISK, 0, 0,
+     REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %n is not UpToDate yet; wait for the resync (tapdrbdadm wait-sync %r), or "
+     "start the guest on %p"},
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_INCONSISTENT), CONNECTED, 0, 0, COMMAND_FORCE,
+     REPLICA_E_NOT_UPTODATE,
+     "%r: neither %n nor %p is UpToDate. New disks: `tapdrbdadm new-current-uuid --clear-bitmap "
+     "%r` (both are empty), or `primary --force %r` where the data are (full sync)"},
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, COMMAND_FORCE,
+     REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %n is Inconsistent and %p is not connected; connect it first, or `primary "
+     "--force %r` if its data are lost for good"},
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_OUTDATED), 0, 0, 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %n is Outdated, %p has newer data; connect it first, or `primary --force "
+     "%r` if they are lost for good"},
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_CONSISTENT), 0, 0, 0, COMMAND_FORCE,
+     REPLICA_E_NOT_UPTODATE,
+     "%r: %n cannot know whether %p has newer data; connect it first, or `primary --force %r` if "
+     "%p is dead"},
+
+    {COMMAND_NEW_UUID, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
+     "%r: a new generation needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
+    {COMMAND_NEW_UUID, 0, ~(unsigned)BIT(REPLICA_DISK_INCONSISTENT), 0, 0, COMMAND_CLEAR_BITMAP, 0,
+     REPLICA_E_STATE,
+     "%r: --clear-bitmap is for two new disks that were never used; the disk of %n is in use"},
+    {COMMAND_NEW_UUID, 0, BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, COMMAND_CLEAR_BITMAP,
+     REPLICA_E_STATE,
+     "%r: the disk of %n is Inconsistent; new disks need --clear-bitmap, others a resync"},
+};
+
+static enum state_link link_of(const struct core *core)
+{
+    if (session_handshaking(core))
+        return LINKED_HANDSHAKE;
+    if (!session_live(core))
+        return LINKED_NOT;
+    return core->session.side == SYNC_NONE ? LINKED_LIVE : LINKED_SYNC;
+}
+
+static bool in(unsigned mask, unsigned value)
+{
+    return mask == 0 || (mask & BIT(value));
+}
+
+static bool matches(const struct core *core, const struct rule *rule, enum command_kind command,
+                    uint32_t flags)
+{
+    return rule->command == command && in(rule->role, core->role) && in(rule->disk, core->disk) &&
+           in(rule->link, link_of(core)) && in(rule->peer_disk, core->peer_disk) &&
+           (flags & rule->with) == rule->with && !(flags & rule->without);
+}
+
+static void fill_in(const struct core *core, const char *from, char text[ACTION_TEXT_MAX])
+{
+    size_t at = 0;
+
+    for (; *from && at + 1 < ACTION_TEXT_MAX; from++) {
+        const char *word = NULL;
+
+        if (from[0] == '%' && from[1] == 'r')
+            word = core->config.resource;
+        else if (from[0] == '%' && from[1] == 'n')
+            word = core->config.node;
+        else if (from[0] == '%' && from[1] == 'p')
+            word = core->config.peer_node;
+        if (!word) {
+            text[at++] = *from;
+            continue;
+        }
+        from++;
+        at += (size_t)snprintf(text + at, ACTION_TEXT_MAX - at, "%s", word);
+        if (at >= ACTION_TEXT_MAX)
+            at = ACTION_TEXT_MAX - 1;
+    }
+    text[at] = 0;
+}
+
+int state_allows(const struct core *core, enum command_kind command, uint32_t flags,
+                 char text[ACTION_TEXT_MAX])
+{
+    text[0] = 0;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (matches(core, &rules[i], command, flags)) {
+            fill_in(core, rules[i].text, text);
+            return rules[i].code;
+        }
+    return 0;
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * disk.c - a data disk with a volatile write cache that completes out of order.
+ *
+ * 1. A write becomes visible at some moment between its submission and its completion, sector by
+ *    sector; it is durable at completion only if that was asked for.
+ * 2. A completed flush made durable what was completed before it was submitted, and maybe more.
+ * 3. Any cached sector may reach the platter at any time, in any order: a power cut keeps each
+ *    unflushed sector or loses it.
+ * 4. The death of the process leaves the cache alone; requests under way then happen wholly,
+ *    in part or not at all.
+ */
+#include <string.h>
+
+#include "sim.h"
+
+static void dirty_set(struct sim_disk *disk, uint32_t sector)
+{
+    disk->dirty[sector / 64] |= UINT64_C(1) << (sector % 64);
+}
+
+static void dirty_clear(struct sim_disk *disk, uint32_t sector)
+{
+    disk->dirty[sector / 64] &= ~(UINT64_C(1) << (sector % 64));
+}
+
+static bool dirty_get(const struct sim_disk *disk, uint32_t sector)
+{
+    return disk->dirty[sector / 64] >> (sector % 64) & 1;
+}
+
+static void disk_destage(struct sim_disk *disk, uint32_t sector)
+{
+    disk->durable[sector] = disk->visible[sector];
+    dirty_clear(disk, sector);
+}
+
+void disk_reset(struct sim_host *host, uint32_t content)
+{
+    struct sim_disk *disk = &host->disk;
+    uint32_t sectors = host->world->profile.sectors;
+
+    for (uint32_t i = 0; i < sectors; i++)
+        disk->visible[i] = disk->durable[i] = content;
+    memset(disk->dirty, 0, sizeof disk->dirty);
+    disk->sequence = disk->flush_covers = 0;
+    disk->in_flight = 0;
+    disk->stalled_until = 0;
+    for (uint32_t i = 0; i < SIM_DISK_OPS; i++)
+        disk->ops[i].used = false;
+}
+
+/* ---- effects ----------------------------------------------------------------------------------
+ */
+
+static void disk_put(struct sim_host *host, uint32_t sector, uint32_t stamp)
+{
+    struct sim_disk *disk = &host->disk;
+
+    if (dirty_get(disk, sector) &&
+        (disk->sequence_of[sector] <= disk->flush_covers || (disk->visible[sector] ^ stamp) & 1))
+        disk_destage(disk, sector);
+    oracle_landed(host, sector, stamp);
+    disk->visible[sector] = stamp;
+    disk->sequence_of[sector] = ++disk->sequence;
+    dirty_set(disk, sector);
+}
+
+static uint32_t op_stamp(struct sim_host *host, const struct sim_disk_op *op, uint32_t at)
+{
+    return op->buffer ? buffer_stamps(host->world, op->buffer)[at] : op->stamp;
+}
+
+static bool op_writes(const struct sim_disk_op *op)
+{
+    return op->op == REPLICA_OP_WRITE || op->op == REPLICA_OP_DISCARD ||
+           op->op == REPLICA_OP_WRITE_ZEROES;
+}
+
+/* Puts some of the op's sectors; `one_in` 1 means all of them. */
+static void op_apply(struct sim_host *host, const struct sim_disk_op *op, uint32_t one_in)
+{
+    for (uint32_t i = 0; i < op->count; i++) {
+        uint32_t stamp = op_stamp(host, op, i);
+
+        if (one_in > 1 && !sim_chance(host->world, one_in))
+            continue;
+        if (host->disk.visible[op->first + i] != stamp || one_in == 1)
+            disk_put(host, op->first + i, stamp);
+    }
+}
+
+static void op_sample(struct sim_host *host, struct sim_disk_op *op)
+{
+    memcpy(buffer_stamps(host->world, op->buffer), &host->disk.visible[op->first],
+           op->count * sizeof(uint32_t));
+    op->sampled = true;
+}
+
+static void disk_flush_covers(struct sim_disk *disk)
+{
+    disk->flush_covers = 0;
+    for (uint32_t i = 0, left = disk->in_flight; left; i++) {
+        const struct sim_disk_op *op = &disk->ops[i];
+
+        if (!op->used)
+            continue;
+        left--;
+        if (op->op == REPLICA_OP_FLUSH && op->flush_sequence > disk->flush_covers)
+            disk->flush_covers = op->flush_sequence;
+    }
+}
+
+static void op_flush(struct sim_host *host, const struct sim_disk_op *op)
+{
+    struct sim_disk *disk = &host->disk;
+    uint32_t words = (host->world->profile.sectors + 63) / 64;
+
+    for (uint32_t word = 0; word < words; word++) {
+        for (uint64_t bits = disk->dirty[word]; bits; bits &= bits - 1) {
+            uint32_t sector = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+            if (disk->sequence_of[sector] <= op->flush_sequence)
+                disk_destage(disk, sector);
+        }
+    }
+}
+
+/* ---- requests
+ * ------------------------------------------------------------------------------------ */
+
+bool disk_busy(const struct sim_disk *disk, uint32_t sector)
+{
+    for (uint32_t i = 0, left = disk->in_flight; left; i++) {
+        const struct sim_disk_op *op = &disk->ops[i];
+
+        if (!op->used)
+            continue;
+        left--;
+        if (op_writes(op) && sector >= op->first && sector < op->first + op->count)
+            return true;
+    }
+    return false;
+}
+
+/* Two writes of one sector at once may end either way round: P5 forbids them. */
+static void disk_check_overlap(struct sim_host *host, const struct sim_disk_op *new)
+{
+    const struct sim_disk *disk = &host->disk;
+
+    for (uint32_t i = 0, left = disk->in_flight; left; i++) {
+        const struct sim_disk_op *op = &disk->ops[i];
+
+        if (!op->used || op == new)
+            continue;
+        left--;
+        if (op_writes(op) && op_writes(new) &&
+            op->first < new->first + new->count &&new->first < op->first + op->count)
+            sim_violation(host->world, "P5", "%c: writes of sectors %u+%u and %u+%u at once",
+                          'A' + host->index, op->first, op->count, new->first, new->count);
+    }
+}
+
+static struct sim_disk_op *disk_op_new(struct sim_host *host, uint32_t *index)
+{
+    for (uint32_t i = 0; i < SIM_DISK_OPS; i++) {
+        if (host->disk.ops[i].used)
+            continue;
+        *index = i;
+        host->disk.ops[i] =
+            (struct sim_disk_op){.used = true, .serial = host->disk.ops[i].serial + 1};
+        return &host->disk.ops[i];
+    }
+    sim_violation(host->world, "bounded memory", "%c: %u disk requests at once", 'A' + host->index,
+                  SIM_DISK_OPS);
+    return NULL;
+}
+
+/* Which guest write a discard or write-zeroes on this host belongs to: on the Primary the guest's
+ * own, on the peer what it was sent. */
+static uint32_t stamp_without_data(struct sim_host *host, const struct sim_disk_op *op)
+{
+    struct sim_world *world = host->world;
+    uint32_t stamp = guest_stamp_of(host, op->op, op->first, op->count);
+
+    for (uint32_t i = host->owes; stamp == SIM_STAMP_NONE && i-- > 0;) {
+        uint32_t owed = host->owed[i].stamp;
+        const struct sim_write *write = &world->oracle.write[owed];
+
+        if (owed >= SIM_STAMP_FIRST && write->op == op->op && op->first >= write->first &&
+            op->first + op->count <= write->first + write->count)
+            stamp = owed;
+    }
+    if (stamp == SIM_STAMP_NONE)
+        sim_violation(world, "P5", "%c: nobody asked for this %s of sectors %u+%u",
+                      'A' + host->index, replica_op_name(op->op), op->first, op->count);
+    return stamp;
+}
+
+static uint64_t disk_latency(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    const struct sim_profile *profile = &world->profile;
+    uint64_t at =
+        world->now + profile->disk_base + sim_below(world, (uint32_t)profile->disk_spread);
+
+    if (host->disk.stalled_until > world->now && !world->healing)
+        at += host->disk.stalled_until - world->now;
+    return at;
+}
+
+static void disk_op_start(struct sim_host *host, struct sim_disk_op *op,
+                          const struct action *action)
+{
+    struct sim_world *world = host->world;
+
+    if (op->op == REPLICA_OP_READ) {
+        op->handed = !op->buffer;
+        if (op->handed)
+            op->buffer = buffer_get(world, host->index, op->count);
+        else
+            buffer_hold(op->buffer);
+        if (op->buffer && sim_chance(world, 2))
+            op_sample(host, op);
+    } else if (op->op == REPLICA_OP_WRITE) {
+        buffer_hold(op->buffer);
+        if (!op->buffer || op->buffer->sectors < op->count)
+            sim_violation(world, "core.h", "%c: a write without its data", 'A' + host->index);
+        else if (sim_chance(world, 4))
+            op_apply(host, op, 2);
+    } else if (op->op == REPLICA_OP_FLUSH) {
+        op->flush_sequence = host->disk.sequence;
+        disk_flush_covers(&host->disk);
+    } else if (action->disk.range.length) {
+        op->stamp = stamp_without_data(host, op);
+    }
+}
+
+void disk_submit(struct sim_host *host, const struct action *action)
+{
+    struct sim_world *world = host->world;
+    const struct range range = action->disk.range;
+    uint64_t data_bytes = (uint64_t)world->profile.sectors * REPLICA_SECTOR_BYTES;
+    struct sim_disk_op *op;
+    uint32_t index;
+
+    if (action->disk.op != REPLICA_OP_FLUSH &&
+        (!range_inside(range, data_bytes) || !range_aligned(range, REPLICA_SECTOR_BYTES))) {
+        sim_violation(world, "core.h", "%c: disk request outside the device", 'A' + host->index);
+        return;
+    }
+    op = disk_op_new(host, &index);
+    if (!op)
+        return;
+    op->op = (uint8_t)action->disk.op;
+    op->durable = action->disk.durable;
+    op->first = (uint32_t)(range.offset / REPLICA_SECTOR_BYTES);
+    op->count = range.length / REPLICA_SECTOR_BYTES;
+    op->buffer = action->disk.buffer;
+    op->tag = action->disk.tag;
+    disk_check_overlap(host, op);
+    host->disk.in_flight++;
+    disk_op_start(host, op, action);
+    world_at(world, SIM_DISK, host->index, disk_latency(host), index, op->serial);
+}
+
+static void disk_op_end(struct sim_host *host, struct sim_disk_op *op)
+{
+    op->used = false;
+    host->disk.in_flight--;
+    if (op->op == REPLICA_OP_FLUSH)
+        disk_flush_covers(&host->disk);
+}
+
+/* What the disk itself does when the request completes. */
+static void disk_op_effect(struct sim_host *host, struct sim_disk_op *op)
+{
+    if (op_writes(op)) {
+        op_apply(host, op, 1);
+        for (uint32_t i = 0; op->durable && i < op->count; i++)
+            disk_destage(&host->disk, op->first + i);
+    } else if (op->op == REPLICA_OP_FLUSH) {
+        op_flush(host, op);
+    } else if (op->buffer && !op->sampled) {
+        op_sample(host, op);
+    }
+}
+
+void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
+{
+    struct sim_world *world = host->world;
+    struct sim_disk_op *op = &host->disk.ops[operation];
+    struct event event = {.kind = EVENT_DISK_DONE};
+
+    if (!op->used || op->serial != serial)
+        return;
+    if (host->frozen ||
+        (host->disk.stalled_until > world->now && !world->healing && sim_chance(world, 2))) {
+        world_at(world, SIM_DISK, host->index, world->now + MS, operation, serial);
+        return;
+    }
+    disk_op_effect(host, op);
+    event.disk_done.tag = op->tag;
+    TRACE(world, "%c: disk %s %u+%u done", 'A' + host->index, replica_op_name(op->op), op->first,
+          op->count);
+    disk_op_end(host, op);
+    if (op->handed && op->buffer) {
+        event.disk_done.buffer = op->buffer; /* the reference goes with it */
+        op->buffer->handed = true;
+    } else {
+        buffer_put(world, op->buffer);
+    }
+    host_event(host, &event);
+}
+
+/* ---- the end of a process, or of power
+ * --------------------------------------------------------------- */
+
+static void disk_lose_cache(struct sim_host *host)
+{
+    struct sim_disk *disk = &host->disk;
+    uint32_t words = (host->world->profile.sectors + 63) / 64;
+    uint32_t mood = sim_below(host->world, 3); /* lose all, half, or most of what was not flushed */
+
+    for (uint32_t word = 0; word < words; word++) {
+        for (uint64_t bits = disk->dirty[word]; bits; bits &= bits - 1) {
+            uint32_t sector = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+            if (mood && sim_chance(host->world, mood == 1 ? 2 : 8))
+                disk->durable[sector] = disk->visible[sector];
+            disk->visible[sector] = disk->durable[sector];
+        }
+        disk->dirty[word] = 0;
+    }
+}
+
+void disk_crash(struct sim_host *host, bool power)
+{
+    struct sim_disk *disk = &host->disk;
+
+    for (uint32_t i = 0; i < SIM_DISK_OPS && disk->in_flight; i++) {
+        struct sim_disk_op *op = &disk->ops[i];
+        uint32_t part = sim_below(host->world, 4);
+
+        if (!op->used)
+            continue;
+        if (op_writes(op) && part)
+            op_apply(host, op, part == 1 ? 1 : part);
+        disk_op_end(host, op);
+        buffer_put(host->world, op->buffer);
+    }
+    disk->stalled_until = 0;
+    if (power)
+        disk_lose_cache(host);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * main.c - the command line of the simulator.
+ *
+ *   sim [--schedules N] [--seed S] [--scenario NAME|none] [--verbose] [--violations N] [--list]
+ *
+ * Schedule i of a run has the seed S + i, so `--schedules 1 --seed X --verbose` tells the story of
+ * a failed one. Exit status: 0 no violation, 1 violations, 2 usage.
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "sim.h"
+
+struct options {
+    uint64_t schedules, seed;
+    const char *scenario, *mutant;
+    bool verbose, list;
+    uint64_t violations_max;
+};
+
+static double seconds_now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void usage(FILE *out)
+{
+    fprintf(out, "usage: sim [--schedules N] [--seed S] [--scenario NAME] [--verbose]\n"
+                 "           [--violations N] [--list]\n");
+}
+
+/* Errors: REPLICA_E_INVALID. */
+static int options_read(int count, char **words, struct options *options)
+{
+    static const struct option known[] = {{"schedules", required_argument, NULL, 'n'},
+                                          {"seed", required_argument, NULL, 's'},
+                                          {"scenario", required_argument, NULL, 'c'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"violations", required_argument, NULL, 'x'},
+                                          {"list", no_argument, NULL, 'l'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    int letter;
+
+    while ((letter = getopt_long(count, words, "n:s:c:vx:lh", known, NULL)) != -1) {
+        switch (letter) {
+        case 'n':
+            options->schedules = strtoull(optarg, NULL, 0);
+            break;
+        case 's':
+            options->seed = strtoull(optarg, NULL, 0);
+            break;
+        case 'c':
+            options->scenario = optarg;
+            break;
+        case 'v':
+            options->verbose = true;
+            break;
+        case 'x':
+            options->violations_max = strtoull(optarg, NULL, 0);
+            break;
+        case 'l':
+            options->list = true;
+            break;
+        default:
+            return REPLICA_E_INVALID;
+        }
+    }
+    return optind == count ? 0 : REPLICA_E_INVALID;
+}
+
+static void list_scenarios(void)
+{
+    const struct scenario *scenario;
+
+    for (unsigned i = 0; (scenario = scenario_at(i)); i++)
+        printf("%-24s %s\n", scenario->name, scenario->what);
+}
+
+static void tell(const struct sim_world *world, const char *what)
+{
+    printf("sim: %s seed %llu: %s\n", what, (unsigned long long)world->seed, world->failure);
+    fflush(stdout);
+}
+
+/* Named scenarios, each with some seeds: their timings differ. */
+static void run_scenarios(struct sim_world *world, const struct options *options, uint64_t times)
+{
+    const struct scenario *scenario;
+
+    for (unsigned i = 0; (scenario = scenario_at(i)); i++) {
+        if (options->scenario && strcmp(options->scenario, scenario->name) != 0)
+            continue;
+        for (uint64_t k = 0; k < times; k++) {
+            if (scenario_run(world, scenario, options->seed + k) == 0)
+                continue;
+            tell(world, scenario->name);
+            break;
+        }
+    }
+}
+
+static void run_schedules(struct sim_world *world, const struct options *options)
+{
+    for (uint64_t i = 0; i < options->schedules; i++) {
+        if (schedule_run(world, options->seed + i) == 0)
+            continue;
+        tell(world, "violation,");
+        if (world->counts.violations >= options->violations_max)
+            break;
+    }
+}
+
+static void print_totals(const struct sim_counts *counts, double seconds)
+{
+    printf("sim: %llu reads, %llu flushes, %llu promotions, %llu resyncs, %llu steps\n",
+           (unsigned long long)counts->reads, (unsigned long long)counts->flushes,
+           (unsigned long long)counts->promotions, (unsigned long long)counts->resyncs,
+           (unsigned long long)counts->steps);
+    printf("sim: %llu schedules, %llu writes, %llu faults, %llu violations, %.0f schedules/s\n",
+           (unsigned long long)counts->schedules, (unsigned long long)counts->writes,
+           (unsigned long long)counts->faults, (unsigned long long)counts->violations,
+           seconds > 0 ? (double)counts->schedules / seconds : 0.0);
+}
+
+int main(int count, char **words)
+{
+    struct options options = {.schedules = 2000, .seed = 1, .violations_max = 10};
+    struct sim_world *world = NULL;
+    double start = seconds_now();
+    int status;
+
+    if (options_read(count, words, &options)) {
+        usage(stderr);
+        return 2;
+    }
+    if (options.list) {
+        list_scenarios();
+        return 0;
+    }
+    if (world_new(&world)) {
+        fprintf(stderr, "sim: no memory\n");
+        return 2;
+    }
+    world->verbose = options.verbose;
+    run_scenarios(world, &options, options.verbose ? 1 : options.scenario ? options.schedules : 20);
+    if (!options.scenario || strcmp(options.scenario, "none") == 0)
+        run_schedules(world, &options);
+    print_totals(&world->counts, seconds_now() - start);
+    status = world->counts.violations ? 1 : 0;
+    world_free(world);
+    return status;
+}

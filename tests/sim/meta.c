@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * meta.c - the metadata device: real bytes, every write durable at its completion, torn at 512
+ * bytes by a crash before it. And the oracle's view of it: superblock, activity log and bitmap
+ * decoded from what is durable now, kept until the bytes change.
+ */
+#include <string.h>
+
+#include "sim.h"
+
+void meta_reset(struct sim_host *host, const struct metadata_superblock *superblock)
+{
+    struct sim_meta *meta = &host->meta;
+
+    memset(meta->bytes, 0, sizeof meta->bytes);
+    meta->length = SIM_META_BYTES;
+    metadata_encode(superblock, meta->bytes + superblock->layout.slot[0]);
+    metadata_encode(superblock, meta->bytes + superblock->layout.slot[1]);
+    meta->in_flight = 0;
+    meta->version++;
+    for (uint32_t i = 0; i < SIM_META_OPS; i++)
+        meta->ops[i].used = false;
+}
+
+/* ---- requests ----------------------------------------------------------------------------------
+ */
+
+static struct sim_meta_op *meta_op_new(struct sim_host *host, uint32_t *index)
+{
+    for (uint32_t i = 0; i < SIM_META_OPS; i++) {
+        struct sim_meta_op *op = &host->meta.ops[i];
+
+        if (op->used)
+            continue;
+        *index = i;
+        op->used = true;
+        op->serial++;
+        return op;
+    }
+    sim_violation(host->world, "bounded memory", "%c: %u metadata requests at once",
+                  'A' + host->index, SIM_META_OPS);
+    return NULL;
+}
+
+/* Two at once on the same bytes, one of them a write: nobody knows what stands there after. */
+static void meta_check_overlap(struct sim_host *host, const struct sim_meta_op *new)
+{
+    for (uint32_t i = 0, left = host->meta.in_flight; left; i++) {
+        const struct sim_meta_op *op = &host->meta.ops[i];
+
+        if (!op->used || op == new)
+            continue;
+        left--;
+        if ((op->write || new->write) &&
+            op->offset < new->offset + new->length &&new->offset < op->offset + op->length)
+            sim_violation(host->world, "metadata", "%c: requests at %u and %u overlap",
+                          'A' + host->index, op->offset, new->offset);
+    }
+}
+
+void meta_submit(struct sim_host *host, const struct action *action)
+{
+    struct sim_world *world = host->world;
+    struct sim_meta_op *op;
+    uint64_t latency =
+        world->profile.disk_base + sim_below(world, (uint32_t)world->profile.disk_spread);
+    uint32_t index;
+
+    if (action->meta.length == 0 || action->meta.length % METADATA_BLOCK_BYTES ||
+        action->meta.offset % METADATA_BLOCK_BYTES || action->meta.offset > SIM_META_BYTES ||
+        action->meta.length > SIM_META_BYTES - action->meta.offset) {
+        sim_violation(world, "core.h", "%c: metadata request outside the device",
+                      'A' + host->index);
+        return;
+    }
+    op = meta_op_new(host, &index);
+    if (!op)
+        return;
+    op->write = action->kind == ACTION_META_WRITE;
+    op->offset = (uint32_t)action->meta.offset;
+    op->length = action->meta.length;
+    op->data = action->meta.data;
+    op->tag = action->meta.tag;
+    if (op->write)
+        memcpy(op->copy, op->data, op->length);
+    meta_check_overlap(host, op);
+    host->meta.in_flight++;
+    if (host->disk.stalled_until > world->now && !world->healing)
+        latency += host->disk.stalled_until - world->now;
+    world_at(world, SIM_META, host->index, world->now + latency, index, op->serial);
+}
+
+void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
+{
+    struct sim_meta *meta = &host->meta;
+    struct sim_meta_op *op = &meta->ops[operation];
+    struct event event = {.kind = EVENT_META_DONE};
+
+    if (!op->used || op->serial != serial)
+        return;
+    if (host->frozen) {
+        world_at(host->world, SIM_META, host->index, host->world->now + MS, operation, serial);
+        return;
+    }
+    if (op->write) {
+        if (memcmp(op->copy, op->data, op->length) != 0)
+            sim_violation(host->world, "core.h", "%c: metadata changed while it was written",
+                          'A' + host->index);
+        memcpy(meta->bytes + op->offset, op->copy, op->length);
+        meta->version++;
+    } else {
+        memcpy(op->data, meta->bytes + op->offset, op->length);
+    }
+    TRACE(host->world, "%c: metadata %s %u+%u done", 'A' + host->index,
+          op->write ? "write" : "read", op->offset, op->length);
+    op->used = false;
+    meta->in_flight--;
+    event.meta_done.tag = op->tag;
+    host_event(host, &event);
+}
+
+/* A write under way leaves each of its sectors old or new. */
+void meta_crash(struct sim_host *host)
+{
+    struct sim_meta *meta = &host->meta;
+
+    for (uint32_t i = 0; i < SIM_META_OPS && meta->in_flight; i++) {
+        struct sim_meta_op *op = &meta->ops[i];
+        uint32_t mood = sim_below(host->world, 3);
+
+        if (!op->used)
+            continue;
+        for (uint32_t at = 0; op->write && at < op->length; at += REPLICA_SECTOR_BYTES)
+            if (mood == 1 || (mood == 2 && sim_chance(host->world, 2)))
+                memcpy(meta->bytes + op->offset + at, op->copy + at, REPLICA_SECTOR_BYTES);
+        op->used = false;
+        meta->in_flight--;
+        meta->version++;
+    }
+}
+
+/* ---- the truth
+ * ------------------------------------------------------------------------------------- */
+
+const struct metadata_superblock *meta_truth(struct sim_host *host)
+{
+    struct sim_meta *meta = &host->meta;
+    uint64_t slot[METADATA_SLOTS];
+    const uint8_t *block[METADATA_SLOTS];
+    unsigned chosen;
+
+    if (meta->truth_version != meta->version) {
+        meta->truth_version = meta->version;
+        meta->truth_valid = false;
+        if (metadata_slots(SIM_META_BYTES, false, slot, NULL) == 0) {
+            block[0] = meta->bytes + slot[0];
+            block[1] = meta->bytes + slot[1];
+            meta->truth_valid =
+                metadata_choose(block, SIM_META_BYTES, &meta->truth, &chosen, NULL) == 0;
+        }
+    }
+    return meta->truth_valid ? &meta->truth : NULL;
+}
+
+static const struct actlog *meta_log(struct sim_host *host, const struct metadata_superblock *truth)
+{
+    struct sim_meta *meta = &host->meta;
+
+    if (meta->log_version == meta->version && meta->log)
+        return meta->log;
+    actlog_free(meta->log);
+    meta->log = NULL;
+    if (actlog_new(&meta->log, truth->al_extents, NULL))
+        return NULL;
+    actlog_scan_begin(meta->log);
+    for (uint32_t i = 0; i < METADATA_AL_BLOCKS; i++)
+        actlog_scan_block(meta->log, meta->bytes + truth->layout.al_offset +
+                                         (uint64_t)i * METADATA_BLOCK_BYTES);
+    if (actlog_scan_finish(meta->log, NULL)) {
+        actlog_free(meta->log);
+        meta->log = NULL;
+        return NULL;
+    }
+    meta->log_version = meta->version;
+    return meta->log;
+}
+
+bool meta_marked(struct sim_host *host, uint32_t sector)
+{
+    const struct metadata_superblock *truth = meta_truth(host);
+    uint32_t bit = sector / SIM_BLOCK_SECTORS;
+    uint32_t extent =
+        (uint32_t)((uint64_t)sector * REPLICA_SECTOR_BYTES / METADATA_AL_EXTENT_BYTES);
+    const struct actlog *log;
+
+    if (!truth)
+        return false;
+    if (truth->flags & METADATA_FULL_SYNC)
+        return true;
+    if (host->meta.bytes[truth->layout.bitmap_offset + bit / 8] >> (bit % 8) & 1)
+        return true;
+    log = meta_log(host, truth);
+    for (uint32_t i = 0; log && i < actlog_count(log); i++)
+        if (actlog_extent_at(log, i) == extent)
+            return true;
+    return false;
+}

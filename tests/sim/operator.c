@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * operator.c - the person and the cluster manager: brings hosts up, prepares the first data set,
+ * keeps one guest running somewhere, and resolves what only a person may resolve.
+ *
+ * A prudent operator makes a host Primary only when no acknowledged write can be lost by it
+ * (operator_safe) and never while the other one may be Primary. A reckless one (profile.reckless)
+ * does, and must then find a split brain and no silent loss.
+ */
+#include "sim.h"
+
+enum { LOOK_EVERY_MS = 2 };
+
+static bool ready(const struct sim_host *host)
+{
+    return host->up && host->attached && !host->frozen;
+}
+
+static bool operator_idle(const struct sim_world *world)
+{
+    return world->promoting < 0 && world->demoting < 0;
+}
+
+/* ---- may it be promoted? ----------------------------------------------------------------------
+ */
+
+/* True when `ours` descends from, or is, the generation that `peers` is. */
+static bool lineage_covers(const struct metadata_superblock *ours,
+                           const struct metadata_superblock *peers)
+{
+    const struct generation *generation = &ours->generation;
+    uint64_t theirs = peers->generation.current;
+
+    return lineage_same(generation->current, theirs) || lineage_same(generation->bitmap, theirs) ||
+           lineage_same(generation->history[0], theirs) ||
+           lineage_same(generation->history[1], theirs);
+}
+
+bool operator_safe(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_host *peer = host_peer(host);
+    const struct sim_oracle *oracle = &world->oracle;
+    const struct metadata_superblock *ours = meta_truth(host), *peers = meta_truth(peer);
+
+    if (!ours || (peer->up && peer->status.role == REPLICA_ROLE_PRIMARY) || peer->guest.running ||
+        world->promoting == peer->index)
+        return false;
+    if (!(ours->flags & METADATA_CONSISTENT) || !(ours->flags & METADATA_WAS_UPTODATE))
+        return false;
+    if (peers && (peers->flags & METADATA_CONSISTENT) && !lineage_covers(ours, peers))
+        return false;
+    for (uint32_t i = 0; i < world->profile.sectors; i++)
+        if (oracle->floor[peer->index][i] > oracle->floor[host->index][i] &&
+            oracle->floor[peer->index][i] > oracle->lost[host->index][i])
+            return false;
+    return true;
+}
+
+/* ---- answers ------------------------------------------------------------------------------------
+ */
+
+static void promoted(struct sim_host *host, int code)
+{
+    struct sim_world *world = host->world;
+
+    if (world->promoting == host->index)
+        world->promoting = -1;
+    world->oracle.forced[host->index] = false;
+    if (code) {
+        if (!world->pinned && sim_chance(world, 3))
+            world->prefer = 1 - world->prefer;
+        return;
+    }
+    if (host->status.role != REPLICA_ROLE_PRIMARY)
+        sim_violation(world, "P6", "%c: promote is answered with success, it is %s",
+                      'A' + host->index, replica_role_name(host->status.role));
+    world->prepared = true;
+    if (!host->guest.running)
+        guest_start(host);
+}
+
+static void demoted(struct sim_host *host, int code)
+{
+    struct sim_world *world = host->world;
+
+    if (world->demoting == host->index)
+        world->demoting = -1;
+    host->guest.paused = false;
+    if (code) {
+        guest_wake(host);
+        return;
+    }
+    if (host->guest.in_flight)
+        sim_violation(world, "P6", "%c: is demoted with %u requests open", 'A' + host->index,
+                      host->guest.in_flight);
+    if (host->status.role == REPLICA_ROLE_PRIMARY)
+        sim_violation(world, "P6", "%c: demote is answered with success, it is Primary",
+                      'A' + host->index);
+    guest_stop(host);
+}
+
+void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t flags, int code,
+                       const char *text)
+{
+    (void)text;
+    switch (kind) {
+    case COMMAND_PROMOTE:
+        promoted(host, code);
+        break;
+    case COMMAND_DEMOTE:
+        demoted(host, code);
+        break;
+    case COMMAND_NEW_UUID:
+        if (code == 0 && (flags & COMMAND_CLEAR_BITMAP))
+            host->world->prepared = true;
+        break;
+    case COMMAND_DOWN:
+        if (code == 0)
+            host->ending = true;
+        break;
+    case COMMAND_ATTACH:
+    case COMMAND_CONNECT:
+    case COMMAND_DISCONNECT:
+    case COMMAND_KIND_COUNT:
+        break;
+    }
+}
+
+/* ---- one look at the screen
+ * ---------------------------------------------------------------------- */
+
+static void look_after_host(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+
+    if (host->ending) {
+        host->ending = false;
+        host_end(host);
+        host->boot_at = world->now + sim_below(world, 50) * MS;
+    }
+    if (!host->up) {
+        if (host->boot_at <= world->now)
+            host_boot(host);
+        return;
+    }
+    if (host->hold && host->hold_until <= world->now)
+        host->hold = false;
+    if (ready(host) && !host->hold && host->commands == 0 &&
+        host->status.connection == REPLICA_CONNECTION_STANDALONE)
+        host_command(host, COMMAND_CONNECT, 0);
+    if (host->guest.running)
+        guest_wake(host);
+}
+
+static void ask_promote(struct sim_host *host, uint32_t flags)
+{
+    struct sim_world *world = host->world;
+
+    world->promoting = host->index;
+    world->oracle.forced[host->index] = (flags & COMMAND_FORCE) != 0;
+    if (!host_command(host, COMMAND_PROMOTE, flags) && world->promoting == host->index)
+        world->promoting = -1;
+}
+
+/* The first data set: without a sync for new disks, or by force on one of them. */
+static void look_prepare(struct sim_world *world)
+{
+    struct sim_host *host = &world->host[world->prefer];
+
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (world->host[i].up && world->host[i].status.disk == REPLICA_DISK_UPTODATE)
+            world->prepared = true;
+    if (world->prepared || !ready(host) || host->commands)
+        return;
+    if (world->profile.start == START_NEW_UUID) {
+        if (host->status.connection == REPLICA_CONNECTION_CONNECTED)
+            host_command(host, COMMAND_NEW_UUID, COMMAND_CLEAR_BITMAP);
+    } else if (host->status.connection == REPLICA_CONNECTION_CONNECTED || sim_chance(world, 20)) {
+        ask_promote(host, COMMAND_FORCE);
+    }
+}
+
+static struct sim_host *running_guest(struct sim_world *world)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (world->host[i].guest.running)
+            return &world->host[i];
+    return NULL;
+}
+
+static void look_after_guest(struct sim_world *world)
+{
+    struct sim_host *wanted = &world->host[world->prefer];
+    struct sim_host *present = running_guest(world);
+
+    if (!operator_idle(world))
+        return;
+    if (present) {
+        if (present != wanted && ready(present) && ready(wanted) && present->commands == 0 &&
+            !host_peer(present)->guest.running) {
+            world->demoting = present->index;
+            present->guest.paused = true;
+            host_command(present, COMMAND_DEMOTE, 0);
+        }
+        return;
+    }
+    if (!world->pinned && !ready(wanted) && sim_chance(world, 4))
+        wanted = host_peer(wanted);
+    if (ready(wanted) && !host_commanded(wanted, COMMAND_DOWN) && operator_safe(wanted))
+        ask_promote(wanted, 0);
+    else if (!world->pinned && sim_chance(world, 4))
+        world->prefer = 1 - world->prefer;
+}
+
+/* Both went on alone: one of them gives up its data. */
+static void look_resolve(struct sim_world *world)
+{
+    unsigned loser = 1u - (unsigned)world->prefer;
+    struct sim_host *host = &world->host[loser];
+
+    if (!ready(host) || !ready(host_peer(host)) || host->commands)
+        return;
+    if (host->status.role == REPLICA_ROLE_PRIMARY) {
+        world->demoting = host->index;
+        host->guest.paused = true;
+        host_command(host, COMMAND_DEMOTE, 0);
+    } else if (host->status.connection == REPLICA_CONNECTION_STANDALONE) {
+        world->oracle.discards[loser] = true;
+        host_command(host, COMMAND_CONNECT, COMMAND_DISCARD_MY_DATA);
+    }
+}
+
+void operator_look(struct sim_world *world)
+{
+    if (world->operator_off)
+        return;
+    if (world->healing && world->profile.reckless && world->prepared && operator_idle(world))
+        look_resolve(world);
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        look_after_host(&world->host[i]);
+    if (!world->prepared)
+        look_prepare(world);
+    else
+        look_after_guest(world);
+    world_at(world, SIM_OPERATOR, 0, world->now + LOOK_EVERY_MS * MS, 0, 0);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * scenario.h - what the hand-written scenarios share: setting up a pair, waiting for a state,
+ * issuing requests and saying what is expected.
+ */
+#ifndef SIM_SCENARIO_H
+#define SIM_SCENARIO_H
+
+#include "sim.h"
+
+/* A pair with the guest on A, Established; no random guest, no faults. False: it failed. */
+bool pair_start(struct sim_world *world, enum sim_start start);
+bool pair_start_reckless(struct sim_world *world);
+
+typedef bool predicate(const struct sim_world *world);
+predicate guests_idle, established, syncing, a_alone, a_down_b_primary, both_standalone, b_primary,
+    a_primary, both_secondary, b_suspended_or_alone;
+
+/* Waits; a violation "what" when `most` goes by. */
+bool expect(struct sim_world *world, predicate *done, uint64_t most, const char *what);
+
+/* `count` writes of random ranges within [first, first + span), waited for in groups. */
+void write_some(struct sim_world *world, unsigned host, uint32_t count, uint32_t first,
+                uint32_t span);
+/* The same, not waited for. */
+void write_more(struct sim_world *world, unsigned host, uint32_t count, uint32_t first,
+                uint32_t span);
+void flush(struct sim_world *world, unsigned host);
+
+extern const struct scenario scenarios_crash[];
+extern const unsigned scenario_crash_count;
+
+#endif

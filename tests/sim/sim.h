@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sim.h - the deterministic simulator: two hosts with the real core, a link, four disks, guests, an
+ * operator and an oracle, in virtual time and out of one seed.
+ *
+ * Instead of bytes each 512-byte sector of a data disk holds a stamp: the number of the guest
+ * write that put it there. Stamps grow in the order of issue, and overlapping writes run in that
+ * order (P5), so "newer" is "greater": staleness and tearing are visible in every sector. The
+ * metadata device holds the real bytes that the core encoded.
+ *
+ * One struct sim_world is used again for each schedule; nothing is allocated while one runs. A
+ * violation is noted once (sim_violation) and ends the schedule.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "libreplica/core/actlog.h"
+#include "libreplica/core/core.h"
+#include "libreplica/core/lineage.h"
+
+#define US UINT64_C(1000)
+#define MS UINT64_C(1000000)
+#define SECOND UINT64_C(1000000000)
+
+enum sim_limits {
+    SIM_HOSTS = 2,
+    SIM_SECTORS = 4096, /* the largest data disk: 2 MiB */
+    SIM_BLOCK_SECTORS = REPLICA_BLOCK_BYTES / REPLICA_SECTOR_BYTES,
+    SIM_BUFFER_SECTORS = REPLICA_REQUEST_BYTES_MAX / REPLICA_SECTOR_BYTES,
+    SIM_BUFFERS = 1024,
+    SIM_WRITES = 2048, /* stamps of one schedule */
+    SIM_DISK_OPS = 256,
+    SIM_META_OPS = 32,
+    SIM_META_BYTES = 65536,
+    SIM_FLIGHTS = 1024, /* messages on the link at once, both ways */
+    SIM_BLOCKS = 64,    /* of them with a bitmap block */
+    SIM_QUEUE = 2048,
+    SIM_GUEST_DEPTH = 16,
+    SIM_ARENA_BYTES = 8 << 20,
+    SIM_ACTIONS = 16384,
+    SIM_STAMP_NONE = 0,
+    SIM_STAMP_FIRST = 3 /* 1 and 2: what the disks held before the first guest write */
+};
+
+struct sim_world;
+
+/* ---- buffers: the shell's struct replica_buffer ---------------------------------------------- */
+
+struct replica_buffer {
+    uint32_t references;
+    uint32_t sectors;
+    uint16_t index; /* in the pool; names its stamps */
+    uint8_t host;
+    bool handed; /* the core has it from a message or a read, and owes an ACTION_RELEASE */
+    struct replica_buffer *next_free;
+};
+
+struct sim_buffers {
+    struct replica_buffer list[SIM_BUFFERS];
+    uint32_t stamps[SIM_BUFFERS][SIM_BUFFER_SECTORS];
+    struct replica_buffer *free;
+    uint32_t used, touched; /* in use now; the highest index ever used, plus one */
+};
+
+/* ---- the queue of what will happen ----------------------------------------------------------- */
+
+enum sim_kind {
+    SIM_DISK,      /* argument: operation; of the host's data disk */
+    SIM_META,      /* argument: operation */
+    SIM_DELIVER,   /* argument: direction (the sending host) */
+    SIM_DIAL,      /* a dial has come to its end; argument: dial number */
+    SIM_ACCEPTED,  /* the acceptor's side of a handshake is through; argument: stream */
+    SIM_LINK_DOWN, /* the shell notices; argument: stream */
+    SIM_CLOSED,    /* the answer to ACTION_LINK_CLOSE */
+    SIM_GUEST,     /* the guest thinks of its next request; argument: incarnation */
+    SIM_OPERATOR,  /* the operator looks at the screen */
+    SIM_FAULT,     /* the next fault of the schedule */
+    SIM_HEAL_LINK, /* argument: direction mask */
+    SIM_THAW,      /* SIGCONT */
+    SIM_HANDLER,   /* argument: handler */
+    SIM_KIND_COUNT
+};
+
+struct sim_entry {
+    uint64_t at;
+    uint32_t order; /* first come, first served among equals */
+    uint32_t argument;
+    uint32_t serial; /* the process or object that it was meant for */
+    uint8_t kind, host;
+};
+
+struct sim_queue {
+    struct sim_entry heap[SIM_QUEUE];
+    uint32_t count, order;
+};
+
+/* ---- disks ------------------------------------------------------------------------------------
+ */
+
+struct sim_disk_op {
+    bool used;
+    bool durable;
+    bool sampled; /* a read that has its data already */
+    uint8_t op;   /* enum replica_op */
+    uint32_t serial;
+    uint32_t first, count; /* sectors */
+    uint32_t stamp;        /* of a discard or write-zeroes */
+    uint32_t flush_sequence;
+    struct replica_buffer *buffer;
+    bool handed; /* a read that was asked for without a buffer */
+    uint64_t tag;
+};
+
+/* `visible` is what a read returns, `durable` what a power cut leaves at the least; where they
+ * differ, the dirty bit is set and `sequence_of` tells since when. */
+struct sim_disk {
+    uint32_t visible[SIM_SECTORS], durable[SIM_SECTORS], sequence_of[SIM_SECTORS];
+    uint64_t dirty[SIM_SECTORS / 64];
+    uint32_t sequence, flush_covers; /* the highest sequence that a flush under way covers */
+    uint32_t in_flight;
+    uint64_t stalled_until;
+    struct sim_disk_op ops[SIM_DISK_OPS];
+};
+
+struct sim_meta_op {
+    bool used, write;
+    uint32_t serial;
+    uint32_t offset, length;
+    uint8_t *data; /* the core's */
+    uint64_t tag;
+    uint8_t copy[SIM_META_BYTES]; /* of a write, as it was when submitted */
+};
+
+struct sim_meta {
+    uint8_t bytes[SIM_META_BYTES];
+    uint32_t length;
+    uint32_t in_flight;
+    uint32_t version; /* counts changes, so that what was decoded can be kept */
+    uint32_t truth_version, log_version;
+    bool truth_valid;
+    struct metadata_superblock truth;
+    struct actlog *log; /* scanned from `bytes`, for the oracle */
+    struct sim_meta_op ops[SIM_META_OPS];
+};
+
+/* ---- link -------------------------------------------------------------------------------------
+ */
+
+enum sim_flight_kind { FLIGHT_MESSAGE, FLIGHT_END, FLIGHT_RESET };
+
+struct sim_flight {
+    uint8_t kind;
+    uint32_t stream;
+    uint32_t stamp; /* which guest write a WRITE or its ACK is about */
+    uint64_t at;
+    struct wire_message message;
+    uint8_t *block; /* copy of a bitmap block */
+    struct replica_buffer *buffer;
+    struct sim_flight *next;
+};
+
+struct sim_lane {
+    struct sim_flight *first, *last;
+    uint64_t last_at;
+    bool blocked, scheduled;
+    uint64_t slow_until; /* messages sent before then take long */
+};
+
+struct sim_net {
+    struct sim_lane lane[SIM_HOSTS]; /* by sender */
+    struct sim_flight flights[SIM_FLIGHTS];
+    struct sim_flight *free;
+    uint8_t blocks[SIM_BLOCKS][METADATA_BLOCK_BYTES];
+    uint8_t *free_block[SIM_BLOCKS];
+    uint32_t free_blocks;
+    uint32_t streams;                                      /* number of the newest */
+    uint8_t wire[WIRE_HEADER_BYTES + WIRE_BODY_BYTES_MAX]; /* scratch */
+    bool half_open_next; /* the next handshake ends on one side only */
+};
+
+/* ---- a host: process, shell, core --------------------------------------------------------------
+ */
+
+enum { COMMANDS_MAX = 16 };
+
+struct sim_command {
+    bool used;
+    enum command_kind kind;
+    uint32_t flags;
+};
+
+/* What a Secondary has been sent and has not answered: which tag is which write. */
+struct sim_owed {
+    uint64_t tag;
+    uint32_t stamp;
+    uint8_t type;   /* enum wire_type: WRITE and its kin, or FLUSH */
+    uint32_t acked; /* FLUSH: how many acknowledged writes it must cover */
+};
+
+enum { OWED_MAX = 256 };
+
+struct sim_request {
+    bool used;
+    uint8_t op, host;
+    bool fua;
+    uint32_t serial;
+    uint32_t first, count;
+    uint32_t stamp;
+    uint32_t acked; /* FLUSH: length of the world's list of acknowledged writes when issued */
+    struct replica_buffer *buffer;
+    uint32_t floor[SIM_BUFFER_SECTORS]; /* READ: the oldest stamp that may be returned */
+};
+
+struct sim_guest {
+    bool running, paused;
+    uint32_t incarnation;
+    uint32_t in_flight, depth;
+    bool thinking; /* a SIM_GUEST entry is in the queue */
+    struct sim_request request[SIM_GUEST_DEPTH];
+};
+
+struct sim_host {
+    struct sim_world *world;
+    uint8_t index;
+    bool up;          /* the process runs */
+    bool frozen;      /* SIGSTOP: it takes no event */
+    uint32_t process; /* counts processes; stale events are recognised by it */
+    uint64_t boot_at; /* when down: when it comes back; UINT64_MAX: when the operator says so */
+    struct core *core;
+    uint64_t deadline;
+    struct core_status status; /* as of the last step */
+    bool attached;
+    bool hold; /* the operator wants it StandAlone for now */
+    uint64_t hold_until;
+    bool ending; /* `down` was answered: the process leaves */
+    bool accepting, dialing;
+    uint32_t dial, stream; /* number of the present dial; present stream, 0 for none */
+    struct sim_command command[COMMANDS_MAX];
+    uint32_t commands;
+    struct sim_owed owed[OWED_MAX];
+    uint32_t owes;
+    struct sim_disk disk;
+    struct sim_meta meta;
+    struct sim_guest guest;
+    uint8_t *arena;
+    size_t arena_used;
+    uint32_t arena_blocks;
+};
+
+/* ---- oracle ------------------------------------------------------------------------------------
+ */
+
+struct sim_write {
+    uint32_t first, count;
+    uint8_t op, host;
+    bool fua, acked;
+    bool peer_acked; /* the peer's acknowledgement has reached the Primary */
+};
+
+struct sim_oracle {
+    struct sim_write write[SIM_WRITES];
+    uint32_t writes; /* next stamp */
+    uint32_t acked[SIM_WRITES], acked_count;
+    uint32_t verified[SIM_HOSTS]; /* that many of `acked` are known durable on the host */
+    /* The stamp that the host's data must at least show; what it was before a power cut took
+     * acknowledged, unflushed writes away. */
+    uint32_t floor[SIM_HOSTS][SIM_SECTORS], lost[SIM_HOSTS][SIM_SECTORS];
+    uint32_t seen[SIM_HOSTS][SIM_SECTORS]; /* returned to the guest that runs there */
+    uint32_t node_acked[SIM_HOSTS][SIM_WRITES], node_acked_count[SIM_HOSTS];
+    uint32_t node_verified[SIM_HOSTS];
+    bool discards[SIM_HOSTS]; /* the operator gave its data up */
+    bool acked_in_tenure[SIM_HOSTS];
+    uint64_t tenure_generation[SIM_HOSTS];
+    bool forced[SIM_HOSTS]; /* the promotion under way is forced */
+    bool established;       /* as of the last look */
+    uint64_t steps_at_now;  /* steps since virtual time last moved */
+};
+
+/* ---- world --------------------------------------------------------------------------------------
+ */
+
+enum sim_start { START_IN_SYNC, START_NEW_UUID, START_FIRST_SYNC, START_COUNT };
+
+/* What is drawn once for each schedule. */
+struct sim_profile {
+    enum sim_start start;
+    bool reckless;    /* the operator may cause split brain */
+    bool wire;        /* messages are encoded and decoded on their way */
+    bool shuffle;     /* actions of one step in random order */
+    uint32_t sectors; /* of the data disks */
+    uint32_t al_extents, requests_max, depth;
+    uint32_t spots, spot_sectors; /* where guests write */
+    uint32_t writes_wanted, faults_wanted;
+    uint64_t disk_base, disk_spread, link_base, link_spread, think;
+};
+
+struct sim_counts {
+    uint64_t schedules, writes, reads, flushes, faults, violations, steps, resyncs, promotions;
+};
+
+struct sim_world {
+    uint64_t now, random, seed;
+    bool verbose, failed, healing;
+    char failure[512];
+    struct sim_profile profile;
+    struct sim_queue queue;
+    struct sim_host host[SIM_HOSTS];
+    struct sim_net net;
+    struct sim_buffers buffers;
+    struct sim_oracle oracle;
+    struct action *actions;
+    /* the schedule */
+    uint32_t writes_issued, faults_done, fault_at_write;
+    uint64_t fault_at;
+    int32_t crash_host;     /* armed: this host crashes in mid-step; -1: none */
+    uint32_t crash_actions; /* when a step has at least that many actions */
+    bool crash_power;
+    /* the operator */
+    bool pinned;     /* the scenario says where the guest runs; no other host will do */
+    int32_t prefer;              /* the host that is to be Primary */
+    int32_t promoting, demoting; /* -1: none */
+    bool prepared;               /* the first data set exists */
+    bool operator_off;           /* the operator has gone home */
+    uint64_t healed_at;
+    struct sim_counts counts;
+};
+
+/* ---- world.c
+ * -------------------------------------------------------------------------------------- */
+
+/* Errors: REPLICA_E_MEMORY. Ownership: freed with world_free. */
+int world_new(struct sim_world **world);
+void world_free(struct sim_world *world);
+/* Back to the beginning, for a schedule of its own; draws the profile. */
+void world_reset(struct sim_world *world, uint64_t seed);
+/* Makes both metadata devices and data disks as the profile's start wants them. */
+void world_create(struct sim_world *world);
+/* Takes the next thing that happens. False: nothing is left to happen. */
+bool world_step(struct sim_world *world);
+void world_at(struct sim_world *world, enum sim_kind kind, unsigned host, uint64_t at,
+              uint32_t argument, uint32_t serial);
+/* Steps until `done` says so; false when `most` virtual time has gone by or a violation came. */
+bool world_until(struct sim_world *world, bool (*done)(const struct sim_world *world),
+                 uint64_t most);
+void world_run(struct sim_world *world, uint64_t time);
+
+uint64_t sim_random(struct sim_world *world);
+uint32_t sim_below(struct sim_world *world, uint32_t bound); /* 0 for a bound of 0 */
+bool sim_chance(struct sim_world *world, uint32_t one_in);
+void sim_violation(struct sim_world *world, const char *promise, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void sim_trace(const struct sim_world *world, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* So that nothing is formatted when nobody reads it. */
+#define TRACE(world, ...)                  \
+    do {                                   \
+        if ((world)->verbose)              \
+            sim_trace(world, __VA_ARGS__); \
+    } while (0)
+
+struct replica_buffer *buffer_get(struct sim_world *world, unsigned host, uint32_t sectors);
+void buffer_hold(struct replica_buffer *buffer);
+void buffer_put(struct sim_world *world, struct replica_buffer *buffer);
+uint32_t *buffer_stamps(struct sim_world *world, const struct replica_buffer *buffer);
+
+/* ---- host.c: the shell
+ * ---------------------------------------------------------------------------- */
+
+void host_boot(struct sim_host *host);
+/* The process dies; with `power` the disks lose their caches and the peer is not told. */
+void host_crash(struct sim_host *host, bool power);
+/* After `down` was answered. */
+void host_end(struct sim_host *host);
+void host_event(struct sim_host *host, struct event *event);
+bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags);
+bool host_commanded(const struct sim_host *host, enum command_kind kind);
+struct sim_host *host_peer(struct sim_host *host);
+
+/* ---- disk.c, meta.c
+ * --------------------------------------------------------------------------------- */
+
+void disk_reset(struct sim_host *host, uint32_t content);
+void disk_submit(struct sim_host *host, const struct action *action);
+void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial);
+void disk_crash(struct sim_host *host, bool power);
+bool disk_busy(const struct sim_disk *disk, uint32_t sector); /* a write of it is under way */
+
+void meta_reset(struct sim_host *host, const struct metadata_superblock *superblock);
+void meta_submit(struct sim_host *host, const struct action *action);
+void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial);
+void meta_crash(struct sim_host *host);
+/* What is durable, decoded. NULL: no valid superblock. */
+const struct metadata_superblock *meta_truth(struct sim_host *host);
+/* Does a durable mark (bitmap, activity log, full-sync flag) cover this sector? */
+bool meta_marked(struct sim_host *host, uint32_t sector);
+
+/* ---- net.c
+ * --------------------------------------------------------------------------------------- */
+
+void net_reset(struct sim_world *world);
+void net_send(struct sim_host *host, const struct action *action);
+void net_connect(struct sim_host *host); /* ACTION_LINK_CONNECT */
+void net_close(struct sim_host *host);   /* ACTION_LINK_CLOSE */
+void net_deliver(struct sim_world *world, unsigned sender);
+void net_dialed(struct sim_host *host, uint32_t dial);
+void net_accepted(struct sim_host *host, uint32_t stream);
+void net_noticed(struct sim_host *host, uint32_t stream);
+void net_closed(struct sim_host *host);
+/* The host's sockets are gone: the peer hears of it (a killed process) or not (no power). */
+void net_vanish(struct sim_host *host, bool silent);
+void net_drain(struct sim_world *world); /* what is under way is lost */
+/* Faults. */
+void net_cut(struct sim_world *world);                                 /* both ends notice */
+void net_half_open(struct sim_host *host);                             /* only this end loses it */
+void net_block(struct sim_world *world, unsigned mask, uint64_t time); /* black hole for a while */
+void net_unblock(struct sim_world *world, unsigned mask);
+void net_slow(struct sim_world *world, unsigned sender, uint64_t time);
+
+/* ---- guest.c
+ * ----------------------------------------------------------------------------------------- */
+
+void guest_start(struct sim_host *host);
+void guest_stop(struct sim_host *host); /* it dies; what it asked for is in the stars */
+void guest_think(struct sim_host *host, uint32_t incarnation);
+void guest_wake(struct sim_host *host); /* let it go on asking */
+void guest_complete(struct sim_host *host, void *cookie, int code);
+/* One request of a scenario; false when there is no room. */
+bool guest_issue(struct sim_host *host, enum replica_op op, bool fua, uint32_t first,
+                 uint32_t count);
+/* The stamp of the request under way that a discard or write-zeroes of this range is about. */
+uint32_t guest_stamp_of(const struct sim_host *host, enum replica_op op, uint32_t first,
+                        uint32_t count);
+
+/* ---- operator.c, fault.c
+ * ------------------------------------------------------------------------------- */
+
+void operator_look(struct sim_world *world);
+void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t flags, int code,
+                       const char *text);
+/* True when no acknowledged write can be lost by making this host Primary. */
+bool operator_safe(struct sim_host *host);
+void fault_plan(struct sim_world *world); /* when the next one comes */
+void fault_next(struct sim_world *world);
+void fault_heal(struct sim_world *world); /* no more of them; what is broken is repaired */
+
+/* ---- oracle.c
+ * ----------------------------------------------------------------------------------------- */
+
+void oracle_reset(struct sim_world *world);
+uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint32_t first,
+                      uint32_t count);
+void oracle_read_issued(struct sim_host *host, struct sim_request *request);
+void oracle_completed(struct sim_host *host, const struct sim_request *request);
+void oracle_landed(struct sim_host *host, uint32_t sector, uint32_t stamp);
+void oracle_sent(struct sim_host *host, const struct wire_message *message,
+                 struct sim_flight *flight);
+void oracle_received(struct sim_host *host, const struct sim_flight *flight);
+void oracle_power_cut(struct sim_host *host);
+void oracle_guest_started(struct sim_host *host);
+/* After each step: roles, directions, limits. `before` is the status before it. */
+void oracle_stepped(struct sim_host *host, const struct core_status *before);
+/* Equal where they have to be; `strict`: nothing is under way, so everywhere. */
+void oracle_compare(struct sim_world *world, bool strict);
+void oracle_finish(struct sim_world *world);
+
+/* ---- schedule.c, scenario.c
+ * --------------------------------------------------------------------------- */
+
+/* One random schedule. 0, or REPLICA_E_STATE with the violation in world->failure. */
+int schedule_run(struct sim_world *world, uint64_t seed);
+/* Repairs everything and waits for Connected, UpToDate, identical; then reads all of it. */
+void schedule_converge(struct sim_world *world);
+bool schedule_settled(const struct sim_world *world);
+
+struct scenario {
+    const char *name, *what;
+    void (*run)(struct sim_world *world);
+};
+const struct scenario *scenario_at(unsigned index); /* NULL past the last one */
+int scenario_run(struct sim_world *world, const struct scenario *scenario, uint64_t seed);
+
+#endif
