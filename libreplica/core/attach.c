@@ -220,6 +220,7 @@ bool attach_pump(struct core *core)
     actlog_reset(core->actlog);
     core->disk = disk_by_flags(core);
     core->role = REPLICA_ROLE_SECONDARY;
+    core->inherited = true;
     command_answer(core, 0, "%s", "");
     return true;
 }
