@@ -176,7 +176,7 @@ static json_t *connection_json(struct replica *replica, const struct core_status
 
     if (status->connection != REPLICA_CONNECTION_CONNECTED && facts->trouble[0])
         put(&object, "reason", json_string(facts->trouble));
-    put(&object, "peer_devices", json_pack("[N]", peer_device_json(replica, status)));
+    put(&object, "peer_devices", json_pack("[o]", peer_device_json(replica, status)));
     return object;
 }
 
@@ -246,8 +246,8 @@ json_t *status_json(struct replica *replica)
                        node_number(resource->local.name, resource->peer.name), "role",
                        replica_role_name(status.role), "suspended", status.io_suspended,
                        "write-ordering", "flush");
-    put(&object, "devices", json_pack("[N]", device_json(replica, &status)));
-    put(&object, "connections", json_pack("[N]", connection_json(replica, &status, &facts)));
+    put(&object, "devices", json_pack("[o]", device_json(replica, &status)));
+    put(&object, "connections", json_pack("[o]", connection_json(replica, &status, &facts)));
     put(&object, "tapdrbd", ours_json(replica, &status, &facts));
     return object;
 }

@@ -28,8 +28,9 @@ enum {
     MODE_DEMOTE = 1 << 2,
     MODE_HOLD = 1 << 3,
     MODE_FAIL = 1 << 4,
-    DISK_BYTES = 2 << 20,
-    POOL_BYTES = 768 << 10
+    DISK_BYTES = 1 << 20,
+    POOL_BYTES = 768 << 10,
+    INPUT_MAX = 768
 };
 
 struct server {
@@ -113,15 +114,15 @@ static void negotiate(struct server *server, int fd, bool structured)
 
 static void request_give(struct server *server, int fd, const uint8_t record[4])
 {
-    static uint8_t payload[1 << 20];
+    static uint8_t payload[1 << 19];
     uint8_t bytes[NBD_REQUEST_BYTES];
-    uint32_t length = (uint32_t)record[2] << 12 | (record[0] & 0x80 ? 512u : 0u);
+    uint32_t length = (uint32_t)(record[2] & 0x3f) << 13 | (record[0] & 0x80 ? 512u : 0u);
 
     put(bytes, 0x25609513, 4);
     put(bytes + 4, record[0] >> 4 & 7, 2);
     put(bytes + 6, record[0] & 7, 2);
     put(bytes + 8, record[1], 8);
-    put(bytes + 16, (uint64_t)record[1] << 13, 8);
+    put(bytes + 16, (uint64_t)record[1] << 12, 8);
     put(bytes + 24, length, 4);
     if (give(server, fd, bytes, sizeof bytes) && (record[0] & 7) == NBD_CMD_WRITE)
         (void)give(server, fd, payload, record[3] & 1 ? length : length * record[3] / 256);
@@ -151,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!server.loop)
         server_open(&server);
-    if (size < 2 || size > 4096)
+    if (size < 2 || size > INPUT_MAX)
         return 0;
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
     must(fd >= 0 && connect(fd, (struct sockaddr *)&server.address, sizeof server.address) == 0);

@@ -138,7 +138,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--bin", default="build")
+    parser.add_argument("--bin", default="build/sbin")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--keep", action="store_true")

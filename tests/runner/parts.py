@@ -140,7 +140,7 @@ def last_line_counts(name, command, tally, what):
 
 def programs_there(directory, name, tally):
     for program in ("tapdisk-drbd", "tapdrbdadm"):
-        if not os.path.exists(f"{directory}/{program}"):
+        if not os.path.exists(f"{directory}/sbin/{program}"):
             tally.skipped(name, f"{program} is not built")
             return False
     return True
@@ -151,7 +151,7 @@ def pair(options, builds, tally):
     if not directory or not programs_there(directory, "pair", tally):
         return
     limit = 7200 if options.long else 840
-    command = Command([sys.executable, f"{builds.root}/tests/pair/run.py", "--bin", directory,
+    command = Command([sys.executable, f"{builds.root}/tests/pair/run.py", "--bin", f"{directory}/sbin",
                        "--limit", str(limit), *(["--long"] if options.long else [])],
                       builds.log("pair"), limit + 300, echo=tally.say)
     last_line_counts("pair", command, tally, "pair scenarios")
@@ -162,7 +162,7 @@ def bench(options, builds, tally):
     if not directory or not programs_there(directory, "bench", tally):
         return
     pairs = ["--pairs", "15", "--seconds", "10"] if options.long else ["--pairs", "5"]
-    command = Command([sys.executable, f"{builds.root}/tests/bench/run.py", "--bin", directory,
+    command = Command([sys.executable, f"{builds.root}/tests/bench/run.py", "--bin", f"{directory}/sbin",
                        *pairs], builds.log("bench"), 1800 if options.long else 300, echo=tally.say)
     last_line_counts("bench", command, tally, "loads measured")
 
