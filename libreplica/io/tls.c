@@ -142,7 +142,9 @@ static SSL_SESSION *key_session(struct tls *tls)
     if (session && cipher &&
         SSL_SESSION_set1_master_key(session, tls->context->key, KEY_BYTES) == 1 &&
         SSL_SESSION_set_cipher(session, cipher) == 1 &&
-        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1)
+        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1 &&
+        SSL_SESSION_set1_id_context(session, (const unsigned char *)identity_prefix,
+                                    sizeof identity_prefix - 1) == 1)
         return session;
     SSL_SESSION_free(session);
     return NULL;
@@ -263,6 +265,8 @@ static int common_rules(SSL_CTX *ssl)
 {
     SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_id_context(ssl, (const unsigned char *)identity_prefix,
+                                   sizeof identity_prefix - 1); /* a key counts as a session */
     SSL_CTX_set_read_ahead(ssl, 1);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     return SSL_CTX_set_min_proto_version(ssl, TLS1_3_VERSION) &&
@@ -441,15 +445,24 @@ static int certificate_failure(const struct tls *tls, struct replica_error *erro
                    "did not accept our certificate; see `tls` in its resource's file");
 }
 
+/* What TLS said, or else whatever comes first; empties the queue. */
+static unsigned long first_tls_error(void)
+{
+    unsigned long first = 0, next;
+
+    while ((next = ERR_get_error()) != 0)
+        if (first == 0 || (ERR_GET_LIB(first) != ERR_LIB_SSL && ERR_GET_LIB(next) == ERR_LIB_SSL))
+            first = next;
+    return first;
+}
+
 /* OpenSSL's reasons, sorted into what an admin can do about them. */
 static int explain(struct tls *tls, struct replica_error *error)
 {
-    unsigned long first = ERR_peek_error();
-    const char *reason = ERR_reason_error_string(first);
-    int number = ERR_GET_REASON(first);
+    unsigned long failure = first_tls_error();
+    const char *reason = ERR_reason_error_string(failure);
 
-    ERR_clear_error();
-    switch (number) {
+    switch (ERR_GET_LIB(failure) == ERR_LIB_SSL ? ERR_GET_REASON(failure) : 0) {
     case SSL_R_BINDER_DOES_NOT_VERIFY:
     case SSL_R_NO_SHARED_CIPHER:
     case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:

@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* core_pair.c - see core_pair.h. */
+#include "core_pair.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "unit.h"
+
+struct pair_item {
+    struct action action;
+    uint8_t wire[WIRE_HEADER_BYTES + WIRE_BODY_BYTES_MAX];
+    size_t wire_bytes;
+    struct pair_item *next;
+};
+
+static void trace(struct pair_node *node, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void trace(struct pair_node *node, const char *format, ...)
+{
+    struct pair *pair = node->pair;
+    char line[400];
+    int at = snprintf(line, sizeof line, "%c: ", node->letter);
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(line + at, sizeof line - (size_t)at, format, arguments);
+    va_end(arguments);
+    ck_assert_uint_lt(pair->traced, PAIR_TRACE);
+    pair->trace[pair->traced++] = strdup(line);
+}
+
+/* ---- buffers --------------------------------------------------------------------------------- */
+
+static struct replica_buffer *buffer_new(struct pair *pair, uint32_t length)
+{
+    struct replica_buffer *buffer = calloc(1, sizeof *buffer);
+
+    buffer->data = calloc(1, length);
+    buffer->length = length;
+    buffer->holders = 1;
+    buffer->pair = pair;
+    pair->buffers++;
+    return buffer;
+}
+
+static void buffer_put(struct replica_buffer *buffer)
+{
+    if (!buffer || --buffer->holders > 0)
+        return;
+    buffer->pair->buffers--;
+    free(buffer->data);
+    free(buffer);
+}
+
+static void core_gets(struct replica_buffer *buffer)
+{
+    ck_assert(!buffer->core);
+    buffer->core = true;
+}
+
+static void core_lets_go(struct replica_buffer *buffer)
+{
+    ck_assert_msg(buffer->core, "the core let go of a buffer twice");
+    buffer->core = false;
+}
+
+/* ---- stepping ---------------------------------------------------------------------------------
+ */
+
+static const char *meta_name(const struct pair_node *node, uint64_t offset)
+{
+    if (offset == node->slots[0] || offset == node->slots[1])
+        return "superblock";
+    return offset >= node->layout.bitmap_offset ? "bitmap" : "activity-log";
+}
+
+static void enqueue(struct pair_node *node, const struct action *action)
+{
+    struct pair_item *item = calloc(1, sizeof *item);
+
+    item->action = *action;
+    if (action->kind == ACTION_SEND)
+        item->wire_bytes = wire_encode(&action->send.message, item->wire);
+    if (node->last)
+        node->last->next = item;
+    else
+        node->first = item;
+    node->last = item;
+}
+
+static void complete(struct pair_node *node, const struct action *action)
+{
+    struct pair_request *request = action->complete.cookie;
+
+    ck_assert_msg(!request->done, "request %u completed twice", request->id);
+    request->done = true;
+    request->code = action->complete.code;
+    if (request->buffer) {
+        core_lets_go(request->buffer);
+    }
+    trace(node, "complete %u %s", request->id, replica_code_name(request->code));
+}
+
+static void take_action(struct pair_node *node, const struct action *action)
+{
+    const struct range *range = &action->disk.range;
+
+    switch (action->kind) {
+    case ACTION_DISK:
+        trace(node, "disk %s %" PRIu64 "+%u%s", replica_op_name(action->disk.op), range->offset,
+              range->length, action->disk.durable ? " durable" : "");
+        if (action->disk.buffer)
+            action->disk.buffer->holders++;
+        enqueue(node, action);
+        break;
+    case ACTION_META_READ:
+    case ACTION_META_WRITE:
+        trace(node, "%s %s", action->kind == ACTION_META_READ ? "read" : "write",
+              meta_name(node, action->meta.offset));
+        enqueue(node, action);
+        break;
+    case ACTION_SEND:
+        trace(node, "send %s", wire_type_name(action->send.message.type));
+        if (action->send.buffer)
+            action->send.buffer->holders++;
+        enqueue(node, action);
+        break;
+    case ACTION_LINK_CONNECT:
+    case ACTION_LINK_CLOSE:
+        trace(node, "%s", action->kind == ACTION_LINK_CLOSE ? "close" : "connect");
+        enqueue(node, action);
+        break;
+    case ACTION_COMPLETE:
+        complete(node, action);
+        break;
+    case ACTION_RELEASE:
+        core_lets_go(action->release.buffer);
+        buffer_put(action->release.buffer);
+        break;
+    case ACTION_ANSWER:
+        trace(node, "answer %s", replica_code_name(action->answer.code));
+        node->answered = true;
+        node->answer_code = action->answer.code;
+        memcpy(node->answer_text, action->answer.text, sizeof node->answer_text);
+        break;
+    case ACTION_LOG:
+        trace(node, "log %s", action->log.text);
+        break;
+    case ACTION_STATE_CHANGED:
+    case ACTION_HANDLER:
+    case ACTION_KIND_COUNT:
+        break;
+    }
+}
+
+void pair_step(struct pair_node *node, struct event *event)
+{
+    struct pair *pair = node->pair;
+
+    ck_assert_msg(pair->events_left-- > 0, "the pair never comes to rest");
+    event->now = pair->now;
+    event->entropy = unit_random(&pair->entropy);
+    node->actions.count = 0;
+    replica_step(node->core, event, &node->actions);
+    ck_assert_uint_lt(node->actions.count, node->actions.capacity);
+    for (uint32_t i = 0; i < node->actions.count; i++)
+        take_action(node, &node->actions.list[i]);
+}
+
+/* ---- carrying out ---------------------------------------------------------------------------- */
+
+static void do_disk(struct pair_node *node, const struct action *action)
+{
+    struct event event = {.kind = EVENT_DISK_DONE, .disk_done.tag = action->disk.tag};
+    struct replica_buffer *buffer = action->disk.buffer;
+    uint8_t *place = node->data + action->disk.range.offset;
+    uint32_t length = action->disk.range.length;
+
+    switch (action->disk.op) {
+    case REPLICA_OP_READ:
+        event.disk_done.code = node->fail_read;
+        if (!buffer && !node->fail_read) {
+            event.disk_done.buffer = buffer_new(node->pair, length);
+            core_gets(event.disk_done.buffer);
+        }
+        if (!node->fail_read)
+            memcpy((buffer ? buffer : event.disk_done.buffer)->data, place, length);
+        break;
+    case REPLICA_OP_WRITE:
+        event.disk_done.code = node->fail_write;
+        if (!node->fail_write)
+            memcpy(place, buffer->data, length);
+        break;
+    case REPLICA_OP_DISCARD:
+    case REPLICA_OP_WRITE_ZEROES:
+        event.disk_done.code = node->fail_write;
+        if (!node->fail_write)
+            memset(place, 0, length);
+        break;
+    case REPLICA_OP_FLUSH:
+        event.disk_done.code = node->fail_flush;
+        break;
+    case REPLICA_OP_COUNT:
+        ck_abort();
+    }
+    trace(node, "done %s", replica_op_name(action->disk.op));
+    pair_step(node, &event);
+    buffer_put(buffer);
+}
+
+static void do_meta(struct pair_node *node, const struct action *action)
+{
+    struct event event = {.kind = EVENT_META_DONE, .meta_done.tag = action->meta.tag};
+
+    ck_assert_uint_le(action->meta.offset + action->meta.length, node->meta_bytes);
+    if (action->kind == ACTION_META_READ) {
+        memcpy(action->meta.data, node->meta + action->meta.offset, action->meta.length);
+    } else {
+        event.meta_done.code = node->fail_meta;
+        if (!node->fail_meta)
+            memcpy(node->meta + action->meta.offset, action->meta.data, action->meta.length);
+    }
+    trace(node, "done %s", meta_name(node, action->meta.offset));
+    pair_step(node, &event);
+}
+
+static void deliver(struct pair_node *to, const struct pair_item *item)
+{
+    struct wire_message message;
+    struct replica_buffer *from = item->action.send.buffer;
+    struct event event = {.kind = EVENT_MESSAGE};
+    struct replica_error error;
+    uint32_t body_bytes;
+
+    memset(&message, 0, sizeof message);
+    ck_assert_int_eq(wire_decode_header(item->wire, &message, &body_bytes, &error), 0);
+    ck_assert_int_eq(wire_decode_body(item->wire + WIRE_HEADER_BYTES, body_bytes, &message, &error),
+                     0);
+    if (message.data_bytes > 0) {
+        struct replica_buffer *target = core_data_target(to->core, &message);
+
+        ck_assert_uint_eq(from->length >= message.data_bytes, true);
+        if (!target) {
+            target = buffer_new(to->pair, message.data_bytes);
+            core_gets(target);
+        }
+        memcpy(target->data, from->data, message.data_bytes);
+        event.message.buffer = target;
+    }
+    event.message.message = &message;
+    pair_step(to, &event);
+}
+
+static void link_down(struct pair_node *node, int code)
+{
+    struct event event = {.kind = EVENT_LINK_DOWN, .link_down.code = code};
+
+    trace(node, "link down");
+    pair_step(node, &event);
+}
+
+static void drop_messages(struct pair_node *node)
+{
+    struct pair_item **place = &node->first;
+
+    node->last = NULL;
+    while (*place) {
+        struct pair_item *item = *place;
+
+        if (item->action.kind == ACTION_SEND) {
+            *place = item->next;
+            buffer_put(item->action.send.buffer);
+            free(item);
+        } else {
+            node->last = item;
+            place = &item->next;
+        }
+    }
+}
+
+void pair_cut(struct pair *pair, int code)
+{
+    if (!pair->linked)
+        return;
+    pair->linked = false;
+    for (unsigned i = 0; i < 2; i++)
+        drop_messages(&pair->node[i]);
+    for (unsigned i = 0; i < 2; i++)
+        if (pair->node[i].core)
+            link_down(&pair->node[i], code);
+}
+
+static void try_link(struct pair *pair)
+{
+    if (pair->linked || !pair->node[0].wants_link || !pair->node[1].wants_link)
+        return;
+    pair->linked = true;
+    for (unsigned i = 0; i < 2; i++) {
+        struct event event = {.kind = EVENT_LINK_UP, .link_up.initiator = i == PAIR_A};
+
+        pair->node[i].wants_link = false;
+        trace(&pair->node[i], "link up");
+        pair_step(&pair->node[i], &event);
+    }
+}
+
+static void do_close(struct pair_node *node)
+{
+    struct pair *pair = node->pair;
+    struct pair_node *other = &pair->node[node == &pair->node[0]];
+
+    node->wants_link = false;
+    if (!pair->linked) {
+        link_down(node, 0);
+        return;
+    }
+    pair->linked = false; /* what was sent before arrives: a close is no cut */
+    while (other->core && node->first && node->first->action.kind == ACTION_SEND) {
+        ck_abort_msg("a message behind the close");
+    }
+    drop_messages(other);
+    link_down(node, 0);
+    if (other->core)
+        link_down(other, REPLICA_E_LINK);
+}
+
+static void carry_out(struct pair_node *node, struct pair_item *item)
+{
+    struct pair *pair = node->pair;
+    struct pair_node *other = &pair->node[node == &pair->node[0]];
+
+    switch (item->action.kind) {
+    case ACTION_DISK:
+        do_disk(node, &item->action);
+        break;
+    case ACTION_META_READ:
+    case ACTION_META_WRITE:
+        do_meta(node, &item->action);
+        break;
+    case ACTION_SEND:
+        if (pair->linked && other->core)
+            deliver(other, item);
+        buffer_put(item->action.send.buffer);
+        break;
+    case ACTION_LINK_CONNECT:
+        node->wants_link = true;
+        break;
+    case ACTION_LINK_CLOSE:
+        do_close(node);
+        break;
+    default: /* the others never wait */
+        ck_abort();
+    }
+}
+
+static bool is_held(const struct pair_node *node, const struct action *action)
+{
+    unsigned kind = 0;
+
+    switch (action->kind) {
+    case ACTION_DISK:
+        kind = action->disk.op == REPLICA_OP_READ    ? HOLD_READ
+               : action->disk.op == REPLICA_OP_FLUSH ? HOLD_FLUSH
+                                                     : HOLD_WRITE;
+        break;
+    case ACTION_META_READ:
+    case ACTION_META_WRITE:
+        kind = HOLD_META;
+        break;
+    case ACTION_SEND:
+        kind = HOLD_SEND;
+        break;
+    default: /* the others are not held */
+        break;
+    }
+    return node->hold & kind;
+}
+
+static bool run_one(struct pair_node *node)
+{
+    struct pair_item **place = &node->first, *item, *before = NULL;
+
+    while (*place && is_held(node, &(*place)->action)) {
+        before = *place;
+        place = &(*place)->next;
+    }
+    item = *place;
+    if (!item)
+        return false;
+    *place = item->next;
+    if (node->last == item)
+        node->last = before;
+    carry_out(node, item);
+    free(item);
+    return true;
+}
+
+void pair_run(struct pair *pair)
+{
+    bool moved;
+
+    do {
+        moved = false;
+        for (unsigned i = 0; i < 2; i++)
+            if (pair->node[i].core)
+                moved |= run_one(&pair->node[i]);
+        if (!moved && !((pair->node[0].hold | pair->node[1].hold) & HOLD_LINK)) {
+            bool before = pair->linked;
+
+            try_link(pair);
+            moved = pair->linked != before;
+        }
+    } while (moved);
+}
+
+void pair_advance(struct pair *pair, uint64_t by)
+{
+    uint64_t end = pair->now + by;
+
+    for (;;) {
+        uint64_t next = end;
+        struct event event = {.kind = EVENT_TIMER};
+
+        pair_run(pair);
+        for (unsigned i = 0; i < 2; i++)
+            if (pair->node[i].core && core_deadline(pair->node[i].core) < next)
+                next = core_deadline(pair->node[i].core);
+        if (next > pair->now)
+            pair->now = next;
+        for (unsigned i = 0; i < 2; i++)
+            if (pair->node[i].core)
+                pair_step(&pair->node[i], &event);
+        pair_run(pair);
+        if (pair->now >= end)
+            return;
+    }
+}
+
+/* ---- making ------------------------------------------------------------------------------------
+ */
+
+static void node_init(struct pair *pair, unsigned index, uint64_t data_bytes)
+{
+    struct pair_node *node = &pair->node[index];
+    struct metadata_superblock super;
+    struct replica_error error;
+
+    node->pair = pair;
+    node->letter = (char)('a' + index);
+    node->data_bytes = data_bytes;
+    node->meta_bytes = 4u << 20;
+    node->data = calloc(1, data_bytes);
+    node->meta = calloc(1, node->meta_bytes);
+    ck_assert_int_eq(metadata_plan(node->meta_bytes, false, data_bytes, &node->layout, &error), 0);
+    ck_assert_int_eq(metadata_slots(node->meta_bytes, false, node->slots, &error), 0);
+    metadata_fresh(&node->layout, 1 + index, METADATA_AL_EXTENTS_MIN, &super);
+    metadata_encode(&super, node->meta + node->slots[0]);
+    metadata_encode(&super, node->meta + node->slots[1]);
+}
+
+void pair_attach(struct pair *pair, unsigned index)
+{
+    struct pair_node *node = &pair->node[index];
+    struct core_config config = {
+        .resource = "vm1",
+        .requests_max = 256,
+        .al_extents = METADATA_AL_EXTENTS_MIN,
+        .timeout = 6ull * PAIR_SECOND,
+        .ping_interval = 10ull * PAIR_SECOND,
+        .ping_timeout = PAIR_SECOND / 2,
+        .connect_interval = 10ull * PAIR_SECOND,
+        .ko_count = 7,
+        .confirm_interval = PAIR_SECOND,
+    };
+    struct replica_error error;
+
+    snprintf(config.node, sizeof config.node, "%s", index ? "beta" : "alpha");
+    snprintf(config.peer_node, sizeof config.peer_node, "%s", index ? "alpha" : "beta");
+    ck_assert_int_eq(core_new(&node->core, &config, node->slots, node->meta_bytes, node->data_bytes,
+                              NULL, &error),
+                     0);
+    node->actions.capacity = core_actions_max(node->core);
+    node->actions.list = calloc(node->actions.capacity, sizeof *node->actions.list);
+    ck_assert_int_eq(pair_command(pair, index, COMMAND_ATTACH, 0), 0);
+}
+
+struct pair *pair_new(uint64_t data_bytes)
+{
+    struct pair *pair = calloc(1, sizeof *pair);
+
+    pair->now = PAIR_SECOND;
+    pair->events_left = 10000000;
+    for (unsigned i = 0; i < 2; i++) {
+        node_init(pair, i, data_bytes);
+        pair_attach(pair, i);
+    }
+    return pair;
+}
+
+static void drop_all(struct pair_node *node)
+{
+    while (node->first) {
+        struct pair_item *item = node->first;
+
+        node->first = item->next;
+        if (item->action.kind == ACTION_SEND)
+            buffer_put(item->action.send.buffer);
+        if (item->action.kind == ACTION_DISK)
+            buffer_put(item->action.disk.buffer);
+        free(item);
+    }
+    node->last = NULL;
+}
+
+void pair_crash(struct pair *pair, unsigned index)
+{
+    struct pair_node *node = &pair->node[index];
+
+    drop_all(node);
+    pair->crashed = true;
+    core_free(node->core);
+    node->core = NULL;
+    free(node->actions.list);
+    node->wants_link = false;
+    pair_cut(pair, REPLICA_E_LINK);
+}
+
+void pair_free(struct pair *pair)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct pair_node *node = &pair->node[i];
+
+        drop_all(node);
+        core_free(node->core);
+        if (node->core)
+            free(node->actions.list);
+        free(node->data);
+        free(node->meta);
+    }
+    for (unsigned i = 0; i < pair->requests; i++)
+        buffer_put(pair->request[i].buffer);
+    ck_assert_msg(pair->crashed || pair->buffers == 0, "%u buffers leaked", pair->buffers);
+    for (unsigned i = 0; i < pair->traced; i++)
+        free(pair->trace[i]);
+    free(pair);
+}
+
+/* ---- what a test does --------------------------------------------------------------------------
+ */
+
+void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)
+{
+    struct pair_node *node = &pair->node[index];
+    struct event event = {.kind = EVENT_COMMAND,
+                          .command = {.kind = kind, .flags = flags, .cookie = node}};
+
+    node->answered = false;
+    node->answer_text[0] = 0;
+    pair_step(node, &event);
+}
+
+int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)
+{
+    pair_ask(pair, index, kind, flags);
+    pair_run(pair);
+    ck_assert_msg(pair->node[index].answered, "command %d was not answered", kind);
+    return pair->node[index].answer_code;
+}
+
+void pair_clear(struct pair *pair)
+{
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_NEW_UUID, COMMAND_CLEAR_BITMAP), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(pair_status(pair, i).disk, REPLICA_DISK_UPTODATE);
+        ck_assert_int_eq(pair_status(pair, i).peer_disk, REPLICA_DISK_UPTODATE);
+    }
+}
+
+unsigned pair_submit(struct pair *pair, unsigned index, enum replica_op op, uint64_t offset,
+                     uint32_t length, uint8_t fill)
+{
+    struct pair_request *request = &pair->request[pair->requests];
+    struct event event = {.kind = EVENT_REQUEST};
+
+    ck_assert_uint_lt(pair->requests, PAIR_REQUESTS);
+    request->id = pair->requests++;
+    request->node = &pair->node[index];
+    event.request.op = op;
+    event.request.range = (struct range){offset, length};
+    event.request.cookie = request;
+    if (op == REPLICA_OP_READ || op == REPLICA_OP_WRITE) {
+        request->buffer = buffer_new(pair, length);
+        memset(request->buffer->data, fill, length);
+        core_gets(request->buffer);
+        event.request.buffer = request->buffer;
+    }
+    pair_step(&pair->node[index], &event);
+    return request->id;
+}
+
+void pair_forge(struct pair *pair, unsigned to, const struct wire_message *message)
+{
+    struct event event = {.kind = EVENT_MESSAGE, .message.message = message};
+
+    if (message->data_bytes > 0) {
+        event.message.buffer = buffer_new(pair, message->data_bytes);
+        core_gets(event.message.buffer);
+    }
+    pair_step(&pair->node[to], &event);
+}
+
+struct core_status pair_status(const struct pair *pair, unsigned index)
+{
+    struct core_status status;
+
+    core_status(pair->node[index].core, &status);
+    return status;
+}
+
+int pair_find(const struct pair *pair, int from, const char *line)
+{
+    size_t length = strlen(line);
+    bool prefix = line[length - 1] == '*';
+
+    for (unsigned i = (unsigned)from; i < pair->traced; i++)
+        if (prefix ? strncmp(pair->trace[i], line, length - 1) == 0
+                   : strcmp(pair->trace[i], line) == 0)
+            return (int)i;
+    return -1;
+}
+
+void pair_print(const struct pair *pair, int from)
+{
+    for (unsigned i = (unsigned)from; i < pair->traced; i++)
+        fprintf(stderr, "%4u %s\n", i, pair->trace[i]);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * core_pair.h - two cores with disks in memory and a link that is a queue: for tests that assert
+ * the exact order of actions. Nothing is random and nothing is lost unless the test says so; that
+ * is the simulator's trade.
+ *
+ * Each action waits in a queue until pair_run carries it out, first come first served. A test
+ * holds back kinds of actions of one node (`hold`), and looks at the trace: one line an action and
+ * one an event, e.g. "a: disk write 4096+4096", "a: done superblock", "b: send WRITE_ACK",
+ * "a: complete 3 OK".
+ */
+#ifndef TESTS_CORE_PAIR_H
+#define TESTS_CORE_PAIR_H
+
+#include "libreplica/core/core.h"
+
+enum {
+    PAIR_A = 0, /* sorts first: dials */
+    PAIR_B = 1,
+    PAIR_REQUESTS = 4096,
+    PAIR_TRACE = 65536,
+    PAIR_SECOND = 1000000000
+};
+
+enum pair_hold {
+    HOLD_WRITE = 1 << 0, /* data writes, discards, zeroes */
+    HOLD_READ = 1 << 1,
+    HOLD_FLUSH = 1 << 2,
+    HOLD_META = 1 << 3,
+    HOLD_SEND = 1 << 4,
+    HOLD_LINK = 1 << 5 /* LINK_CONNECT is carried out, but the stream does not come up */
+};
+
+struct replica_buffer {
+    uint8_t *data;
+    uint32_t length;
+    unsigned holders; /* the core, I/O, messages, the guest */
+    bool core;        /* the core holds it */
+    struct pair *pair;
+};
+
+struct pair_item;
+
+struct pair_node {
+    struct core *core;
+    struct pair *pair;
+    char letter;
+    uint8_t *data, *meta;
+    uint64_t data_bytes, meta_bytes;
+    uint64_t slots[METADATA_SLOTS];
+    struct metadata_layout layout;
+    struct pair_item *first, *last; /* actions that wait */
+    struct actions actions;
+    unsigned hold;
+    int fail_write, fail_read, fail_flush, fail_meta; /* codes for all from now on */
+    int answer_code;                                  /* of the last command */
+    bool answered;
+    char answer_text[ACTION_TEXT_MAX];
+    bool wants_link; /* LINK_CONNECT without a stream yet */
+};
+
+struct pair_request {
+    struct replica_buffer *buffer;
+    bool done;
+    int code;
+    struct pair_node *node;
+    unsigned id;
+};
+
+struct pair {
+    struct pair_node node[2];
+    bool linked;
+    uint64_t now, entropy;
+    uint64_t events_left; /* a run that never ends is a failure */
+    struct pair_request request[PAIR_REQUESTS];
+    unsigned requests;
+    char *trace[PAIR_TRACE];
+    unsigned traced;
+    unsigned buffers; /* that exist */
+    bool crashed;     /* a core died with buffers in its hands */
+};
+
+/* Two fresh disks (create-md), attached. `data_bytes` each. */
+struct pair *pair_new(uint64_t data_bytes);
+void pair_free(struct pair *pair); /* asserts that no buffer was leaked */
+
+void pair_run(struct pair *pair); /* until nothing but held actions is left */
+void pair_step(struct pair_node *node, struct event *event);
+void pair_advance(struct pair *pair, uint64_t by); /* time goes on, with the timers it meets */
+void pair_cut(struct pair *pair, int code); /* both see the stream's end; messages are lost */
+void pair_crash(struct pair *pair,
+                unsigned index); /* the core and what waits is gone; attach next */
+void pair_attach(struct pair *pair, unsigned index);
+
+/* Gives a command and runs; its code. */
+int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
+/* Only gives it. */
+void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
+
+/* Connects, clears the bitmap of new disks; both UpToDate afterwards. */
+void pair_clear(struct pair *pair);
+
+/* A guest's request, not yet carried out; a write's bytes are `fill`. Its number. */
+unsigned pair_submit(struct pair *pair, unsigned index, enum replica_op op, uint64_t offset,
+                     uint32_t length, uint8_t fill);
+
+/* A message of the other node, as if it came over the link. */
+void pair_forge(struct pair *pair, unsigned to, const struct wire_message *message);
+
+struct core_status pair_status(const struct pair *pair, unsigned index);
+
+/* The place of the first line at or after `from` that is `line`, or starts with it when it ends in
+ * '*'; -1. */
+int pair_find(const struct pair *pair, int from, const char *line);
+void pair_print(const struct pair *pair, int from);
+
+#endif
