@@ -56,7 +56,7 @@ static const struct adm_verb verbs[] = {
     {"wait-connect", "wait until the peer is connected",
      "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
      ADM_OPERANDS_RESOURCES, NULL, adm_wait_connect},
-    {"wait-sync", "wait until both disks are UpToDate",
+    {"wait-sync", "wait until no resync is under way any more",
      "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
      ADM_OPERANDS_RESOURCES, NULL, adm_wait_sync},
     {"create-md", "write fresh metadata: makes a disk ready for its first `up`",

@@ -160,28 +160,43 @@ int adm_dstate(struct adm *adm, const char *resource)
     return ADM_OK;
 }
 
-static int ask_gi(struct adm *adm, const char *resource, const char *key)
+static int ask_gi(struct adm *adm, const char *resource, json_t **answer)
 {
-    json_t *answer = NULL;
-    int status = ask(adm, resource, json_pack("{s:s}", "command", "show-gi"), ANSWER_MS, &answer);
-    const char *text;
-
-    if (status)
-        return status;
-    text = word(answer, key);
-    fputs(text, stdout);
-    if (!*text || text[strlen(text) - 1] != '\n')
-        putchar('\n');
-    json_decref(answer);
-    return ADM_OK;
+    return ask(adm, resource, json_pack("{s:s}", "command", "show-gi"), ANSWER_MS, answer);
 }
 
 int adm_show_gi(struct adm *adm, const char *resource)
 {
-    return ask_gi(adm, resource, "gi");
+    json_t *answer = NULL;
+    int status = ask_gi(adm, resource, &answer);
+
+    if (status == ADM_OK)
+        fputs(word(answer, "gi"), stdout);
+    json_decref(answer);
+    return status;
 }
 
+/* current:bitmap:younger:older, from the lines that end in an identifier. */
 int adm_get_gi(struct adm *adm, const char *resource)
 {
-    return ask_gi(adm, resource, "gi-line");
+    const char *line, *separator = "";
+    json_t *answer = NULL;
+    int status = ask_gi(adm, resource, &answer);
+
+    if (status)
+        return status;
+    for (line = word(answer, "gi"); *line; line += strspn(line, "\n")) {
+        size_t length = strcspn(line, "\n");
+        const char *uuid = memmem(line, length, " UUID ", 6);
+
+        if (uuid) {
+            uuid += 6 + strspn(uuid + 6, " ");
+            printf("%s%.*s", separator, (int)(line + length - uuid), uuid);
+            separator = ":";
+        }
+        line += length;
+    }
+    putchar('\n');
+    json_decref(answer);
+    return ADM_OK;
 }

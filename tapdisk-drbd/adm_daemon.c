@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -68,6 +69,13 @@ static int start_unit(const char *resource)
                     resource, unit, unit);
 }
 
+static bool is_program(const char *path)
+{
+    struct stat about;
+
+    return stat(path, &about) == 0 && S_ISREG(about.st_mode) && access(path, X_OK) == 0;
+}
+
 /* The daemon beside this program when there is one (a build tree), else the installed one. */
 static void daemon_path(char *path, size_t capacity)
 {
@@ -77,8 +85,8 @@ static void daemon_path(char *path, size_t capacity)
     path[length > 0 ? length : 0] = '\0';
     slash = strrchr(path, '/');
     if (slash) {
-        strcpy(slash + 1, DAEMON);
-        if (access(path, X_OK) == 0)
+        memcpy(slash + 1, DAEMON, sizeof DAEMON);
+        if (is_program(path))
             return;
     }
     (void)snprintf(path, capacity, SBINDIR "/" DAEMON);

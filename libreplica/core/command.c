@@ -52,7 +52,7 @@ static void run(struct core *core)
         attach_begin(core);
         break;
     case COMMAND_CONNECT:
-        session_connect(core);
+        session_connect(core, core->command.flags & COMMAND_DISCARD_MY_DATA);
         command_answer(core, 0, "%s", "");
         break;
     case COMMAND_DISCONNECT:

@@ -116,8 +116,10 @@ bool confirm_pump(struct core *core)
         finish(core);
         return true;
     }
-    if (core->now >= confirm->due && confirm->wanted <= confirm->done)
+    if (core->now >= confirm->due) {
+        confirm->due = UINT64_MAX;
         confirm_ticket(core);
+    }
     if (confirm->wanted <= confirm->done || core->loss.phase != LOSS_NONE || !core_has_disk(core))
         return false;
     begin(core);

@@ -32,6 +32,9 @@ enum core_limits {
     CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
 };
 
+/* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
+enum { CORE_STATE_DISCARD = 1 };
+
 /* ---- tags: kind, slot and generation in one number, so that a late or forged answer finds
  * nobody ----------------------------------------------------------------------------------------
  */
@@ -210,7 +213,9 @@ struct session {
     uint64_t number; /* of the stream; never reused */
     bool was_live;   /* this stream got as far as LIVE */
     bool closing_for_good;
-    bool hurry; /* dial again at once */
+    bool hurry;   /* dial again at once */
+    bool discard; /* an operator gave up what this node has and the peer has not */
+    bool peer_discards;
     uint64_t connect_at;
     int last_code;
     bool hello_seen, ready_seen, map_seen;
@@ -483,7 +488,7 @@ void peer_resume(struct core *core, struct peer_slot *slot);
 /* ---- session.c, handshake.c
  * --------------------------------------------------------------------------- */
 
-void session_connect(struct core *core);
+void session_connect(struct core *core, bool discard_my_data);
 void session_link_up(struct core *core);
 void session_link_down(struct core *core, int code);
 bool session_pump(struct core *core);

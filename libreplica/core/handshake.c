@@ -175,13 +175,40 @@ static void verdict_source(struct core *core, bool full)
     prepare(core);
 }
 
-static void verdict_split(struct core *core)
+/* An operator has named the loser of a divergence. False: nobody did, or both. */
+static bool is_given_up(struct core *core, bool full)
 {
-    session_close(
-        core, REPLICA_E_SPLIT_BRAIN, true,
-        "%s: split brain: %s and %s have both gone on without the other. Decide which one "
-        "keeps its data, and make the other start anew (create-md --force, then connect)",
-        core->config.resource, core->config.node, core->config.peer_node);
+    const struct session *session = &core->session;
+
+    if (session->discard == session->peer_discards)
+        return false;
+    core_log(core, LOG_LEVEL_WARNING, "the data of %s are given up, as its operator wishes",
+             session->discard ? core->config.node : core->config.peer_node);
+    if (session->discard)
+        verdict_target(core, full);
+    else
+        verdict_source(core, full);
+    return true;
+}
+
+static void verdict_split(struct core *core, bool full)
+{
+    if (!is_given_up(core, full))
+        session_close(core, REPLICA_E_SPLIT_BRAIN, true,
+                      "%s: split brain: %s and %s have both gone on without the other; decide "
+                      "whose data are lost, and there: tapdrbdadm connect --discard-my-data %s",
+                      core->config.resource, core->config.node, core->config.peer_node,
+                      core->config.resource);
+}
+
+static void verdict_unrelated(struct core *core)
+{
+    if (!is_given_up(core, true))
+        session_close(core, REPLICA_E_UNRELATED, true,
+                      "%s: the data of %s and %s have no common ancestor; decide whose data are "
+                      "lost, and there: tapdrbdadm connect --discard-my-data %s",
+                      core->config.resource, core->config.node, core->config.peer_node,
+                      core->config.resource);
 }
 
 static void follow(struct core *core, enum lineage_verdict verdict)
@@ -203,14 +230,11 @@ static void follow(struct core *core, enum lineage_verdict verdict)
         break;
     case LINEAGE_SPLIT_BRAIN:
     case LINEAGE_SPLIT_BRAIN_FULL:
-        verdict_split(core);
+        verdict_split(core, verdict == LINEAGE_SPLIT_BRAIN_FULL);
         break;
     case LINEAGE_UNRELATED:
     case LINEAGE_VERDICT_COUNT:
-        session_close(core, REPLICA_E_UNRELATED, true,
-                      "%s: the data of %s and %s have no common ancestor; make the one that shall "
-                      "be overwritten start anew (create-md --force, then connect)",
-                      core->config.resource, core->config.node, core->config.peer_node);
+        verdict_unrelated(core);
         break;
     }
 }
@@ -310,6 +334,7 @@ void handshake_state(struct core *core, const struct wire_message *message)
 {
     switch (core->session.phase) {
     case SESSION_STATE:
+        core->session.peer_discards = message->flags & CORE_STATE_DISCARD;
         first_state(core, &message->state);
         break;
     case SESSION_PREPARE:
@@ -435,6 +460,8 @@ static void target_adopts(struct core *core)
     lineage_adopt(&core->super.generation, &core->session.state.generation);
     core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
                                      METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
+    core->mode = MODE_UNRECORDED;
+    core->session.discard = false;
     prepare(core);
 }
 

@@ -269,19 +269,23 @@ static void pump(struct core *core)
 
 static struct seen look(const struct core *core)
 {
-    struct seen seen;
+    return (struct seen){.role = core->role,
+                         .peer_role = core->peer_role,
+                         .disk = core->disk,
+                         .peer_disk = core->peer_disk,
+                         .connection = core_connection(core),
+                         .replication = core_replication(core),
+                         .suspended = core_suspended(core),
+                         .epoch = core->super.epoch,
+                         .current = core->super.generation.current};
+}
 
-    memset(&seen, 0, sizeof seen); /* compared with memcmp */
-    seen.role = core->role;
-    seen.peer_role = core->peer_role;
-    seen.disk = core->disk;
-    seen.peer_disk = core->peer_disk;
-    seen.connection = core_connection(core);
-    seen.replication = core_replication(core);
-    seen.suspended = core_suspended(core);
-    seen.epoch = core->super.epoch;
-    seen.current = core->super.generation.current;
-    return seen;
+static bool seen_same(const struct seen *a, const struct seen *b)
+{
+    return a->role == b->role && a->peer_role == b->peer_role && a->disk == b->disk &&
+           a->peer_disk == b->peer_disk && a->connection == b->connection &&
+           a->replication == b->replication && a->suspended == b->suspended &&
+           a->epoch == b->epoch && a->current == b->current;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)
@@ -296,7 +300,7 @@ void replica_step(struct core *core, const struct event *event, struct actions *
     dispatch(core, event);
     pump(core);
     seen = look(core);
-    if (memcmp(&seen, &core->seen, sizeof seen) != 0) {
+    if (!seen_same(&seen, &core->seen)) {
         core->seen = seen;
         core_emit(core, ACTION_STATE_CHANGED);
     }
@@ -323,7 +327,8 @@ uint64_t core_deadline(const struct core *core)
 
     if (core->session.link == LINK_WAITING)
         at = min64(at, core->session.connect_at);
-    if (!core->confirm.running && core_has_disk(core))
+    if (!core->confirm.running && core->confirm.wanted <= core->confirm.done &&
+        core_has_disk(core))
         at = min64(at, core->confirm.due);
     return at;
 }

@@ -48,6 +48,7 @@ void session_send_state(struct core *core)
 {
     struct wire_message *message = core_send(core, WIRE_STATE, NULL);
 
+    message->flags = core->session.discard ? CORE_STATE_DISCARD : 0;
     message->state = (struct wire_state){
         .data_bytes = core->size,
         .epoch = core->super.epoch,
@@ -80,8 +81,9 @@ static void open_later(struct core *core)
     core->session.connect_at = core->now + core->config.connect_interval;
 }
 
-void session_connect(struct core *core)
+void session_connect(struct core *core, bool discard_my_data)
 {
+    core->session.discard = discard_my_data;
     if (core->session.link == LINK_IDLE)
         open_link(core);
     else if (core->session.link == LINK_CLOSING)

@@ -39,6 +39,10 @@ static const struct rule rules[] = {
     {COMMAND_CONNECT, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm up %r`"},
 
+    {COMMAND_CONNECT, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, COMMAND_DISCARD_MY_DATA, 0,
+     REPLICA_E_STATE,
+     "%r: %n is Primary and its data are in use; make it Secondary first, or discard those of %p"},
+
     {COMMAND_DISCONNECT, BIT(REPLICA_ROLE_PRIMARY), ~(unsigned)BIT(REPLICA_DISK_UPTODATE),
      CONNECTED, 0, 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
      "%r: the guest on %n lives from the disk of %p; make %n Secondary first, or disconnect "

@@ -58,7 +58,8 @@ void link_free(struct link *link);
  * fails is told by `down`; a newcomer may still come. */
 void link_connect(struct link *link);
 
-/* Sends what is queued, closes, stops listening; `down` with `code` follows from link_flush. */
+/* Sends what is queued as far as the stream has room, closes, stops listening; `down` with `code`
+ * follows from link_flush. */
 void link_hang_up(struct link *link, int code);
 
 /* Queues one message. Holds its own reference to `buffer`. Without a stream it is dropped. */

@@ -258,8 +258,8 @@ void disk_submit(struct sim_host *host, const struct action *action)
     op->count = range.length / REPLICA_SECTOR_BYTES;
     op->buffer = action->disk.buffer;
     op->tag = action->disk.tag;
-    host->disk.in_flight++;
     disk_check_overlap(host, op);
+    host->disk.in_flight++;
     disk_op_start(host, op, action);
     world_at(world, SIM_DISK, host->index, disk_latency(host), index, op->serial);
 }

@@ -53,6 +53,7 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
 
     *config = (struct core_config){.resource = "vm1",
                                    .requests_max = profile->requests_max,
+                                   .al_extents = profile->al_extents,
                                    .timeout = 60 * MS,
                                    .ping_interval = 100 * MS,
                                    .ping_timeout = 20 * MS,

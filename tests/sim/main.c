@@ -2,7 +2,7 @@
 /*
  * main.c - the command line of the simulator.
  *
- *   sim [--schedules N] [--seed S] [--scenario NAME] [--verbose] [--keep-going] [--list]
+ *   sim [--schedules N] [--seed S] [--scenario NAME|none] [--verbose] [--violations N] [--list]
  *
  * Schedule i of a run has the seed S + i, so `--schedules 1 --seed X --verbose` tells the story of
  * a failed one. Exit status: 0 no violation, 1 violations, 2 usage.
@@ -150,7 +150,7 @@ int main(int count, char **words)
     }
     world->verbose = options.verbose;
     run_scenarios(world, &options, options.verbose ? 1 : options.scenario ? options.schedules : 20);
-    if (!options.scenario)
+    if (!options.scenario || strcmp(options.scenario, "none") == 0)
         run_schedules(world, &options);
     print_totals(&world->counts, seconds_now() - start);
     status = world->counts.violations ? 1 : 0;

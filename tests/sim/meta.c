@@ -83,8 +83,8 @@ void meta_submit(struct sim_host *host, const struct action *action)
     op->tag = action->meta.tag;
     if (op->write)
         memcpy(op->copy, op->data, op->length);
-    host->meta.in_flight++;
     meta_check_overlap(host, op);
+    host->meta.in_flight++;
     if (host->disk.stalled_until > world->now && !world->healing)
         latency += host->disk.stalled_until - world->now;
     world_at(world, SIM_META, host->index, world->now + latency, index, op->serial);

@@ -132,6 +132,28 @@ static bool flight_copy_block(struct sim_host *host, struct sim_flight *flight)
     return true;
 }
 
+/* Once through the bytes of the wire: what they do not carry must not be relied on. */
+static bool flight_encode(struct sim_host *host, struct sim_flight *flight)
+{
+    uint8_t *bytes = host->world->net.wire;
+    size_t length = wire_encode(&flight->message, bytes);
+    struct wire_message decoded = {0};
+    struct replica_error error = {0};
+    uint32_t body = 0;
+    int code = wire_decode_header(bytes, &decoded, &body, &error);
+
+    if (code == 0)
+        code = wire_decode_body(bytes + WIRE_HEADER_BYTES, body, &decoded, &error);
+    if (code || length != WIRE_HEADER_BYTES + body ||
+        decoded.data_bytes != flight->message.data_bytes) {
+        sim_violation(host->world, "protocol", "%c: sends %s that cannot be read: %s",
+                      'A' + host->index, wire_type_name(flight->message.type), error.text);
+        return false;
+    }
+    flight->message = decoded;
+    return true;
+}
+
 void net_send(struct sim_host *host, const struct action *action)
 {
     const struct wire_message *message = &action->send.message;
@@ -159,6 +181,8 @@ void net_send(struct sim_host *host, const struct action *action)
         buffer_hold(flight->buffer);
     }
     oracle_sent(host, message, flight);
+    if (host->world->profile.wire && !flight_encode(host, flight))
+        return;
     if (flight_copy_block(host, flight))
         lane_add(host, flight);
 }
@@ -394,7 +418,10 @@ void net_close(struct sim_host *host)
 
 void net_closed(struct sim_host *host)
 {
-    stream_down(host, 0);
+    if (host->frozen)
+        world_at(host->world, SIM_CLOSED, host->index, host->world->now + MS, 0, host->process);
+    else
+        stream_down(host, 0);
 }
 
 void net_noticed(struct sim_host *host, uint32_t stream)
@@ -422,6 +449,13 @@ void net_vanish(struct sim_host *host, bool silent)
     }
     host->stream = 0;
     host->accepting = host->dialing = false;
+}
+
+void net_drain(struct sim_world *world)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        while (world->net.lane[i].first)
+            flight_free(world, lane_take(&world->net.lane[i]));
 }
 
 /* ---- faults

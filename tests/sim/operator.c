@@ -68,7 +68,7 @@ static void promoted(struct sim_host *host, int code)
         world->promoting = -1;
     world->oracle.forced[host->index] = false;
     if (code) {
-        if (sim_chance(world, 3))
+        if (!world->pinned && sim_chance(world, 3))
             world->prefer = 1 - world->prefer;
         return;
     }
@@ -205,11 +205,11 @@ static void look_after_guest(struct sim_world *world)
         }
         return;
     }
-    if (!ready(wanted) && sim_chance(world, 4))
+    if (!world->pinned && !ready(wanted) && sim_chance(world, 4))
         wanted = host_peer(wanted);
     if (ready(wanted) && !host_commanded(wanted, COMMAND_DOWN) && operator_safe(wanted))
         ask_promote(wanted, 0);
-    else if (sim_chance(world, 4))
+    else if (!world->pinned && sim_chance(world, 4))
         world->prefer = 1 - world->prefer;
 }
 

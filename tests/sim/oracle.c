@@ -59,12 +59,14 @@ uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint3
     return stamp;
 }
 
-static bool generations_differ(struct sim_host *host)
+/* Whatever the peer does on its own now, it cannot pass for what we have. */
+static bool loss_recorded(struct sim_host *host)
 {
     const struct metadata_superblock *ours = meta_truth(host);
     const struct metadata_superblock *peers = meta_truth(host_peer(host));
 
-    return ours && (!peers || !lineage_same(ours->generation.current, peers->generation.current));
+    return ours && (!peers || !(peers->flags & METADATA_CONSISTENT) ||
+                    !lineage_same(ours->generation.current, peers->generation.current));
 }
 
 /* ---- P1, P3, P7: an acknowledged write
@@ -76,7 +78,7 @@ static void oracle_alone(struct sim_host *host, uint32_t stamp)
     struct sim_world *world = host->world;
     const struct sim_write *write = &world->oracle.write[stamp];
 
-    if (!generations_differ(host)) {
+    if (!loss_recorded(host)) {
         sim_violation(world, "P7",
                       "%c: write %u completes without the peer, and no new generation is on disk",
                       'A' + host->index, stamp);
@@ -146,7 +148,7 @@ static void oracle_flush_done(struct sim_host *host, const struct sim_request *r
 {
     struct sim_world *world = host->world;
     struct sim_oracle *oracle = &world->oracle;
-    bool alone = generations_differ(host);
+    bool alone = loss_recorded(host);
 
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         struct sim_host *node = &world->host[i];

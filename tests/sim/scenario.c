@@ -83,6 +83,7 @@ static const struct sim_profile quiet_profile = {.sectors = 8 * 65536 / REPLICA_
 
 static bool pair_boot(struct sim_world *world)
 {
+    world->pinned = true;
     world_create(world);
     for (unsigned i = 0; i < SIM_HOSTS && !world->failed; i++)
         host_boot(&world->host[i]);
@@ -94,6 +95,7 @@ bool pair_start(struct sim_world *world, enum sim_start start)
 {
     world->profile = quiet_profile;
     world->profile.start = start;
+    world->profile.wire = sim_chance(world, 2);
     world->profile.shuffle = sim_chance(world, 2);
     if (!pair_boot(world))
         return false;

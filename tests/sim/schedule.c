@@ -16,6 +16,7 @@ static void profile_draw(struct sim_world *world)
                  : start < 8 ? START_NEW_UUID
                              : START_FIRST_SYNC,
         .reckless = sim_chance(world, 8),
+        .wire = sim_chance(world, 4),
         .shuffle = sim_chance(world, 2),
         .sectors = extents * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),
         .al_extents = METADATA_AL_EXTENTS_MIN + sim_below(world, 6),
@@ -156,6 +157,7 @@ void schedule_converge(struct sim_world *world)
     char a[200], b[200];
 
     fault_heal(world);
+    world->pinned = false;
     world->profile.writes_wanted = world->writes_issued + 8;
     if (!world_until(world, schedule_settled, 30 * SECOND)) {
         host_describe(&world->host[0], a, sizeof a);
@@ -168,7 +170,7 @@ void schedule_converge(struct sim_world *world)
     if (!world->failed)
         schedule_down(world);
     if (!world->failed) {
-        net_reset(world);
+        net_drain(world);
         oracle_finish(world);
     }
 }

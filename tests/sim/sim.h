@@ -177,7 +177,8 @@ struct sim_net {
     uint8_t blocks[SIM_BLOCKS][METADATA_BLOCK_BYTES];
     uint8_t *free_block[SIM_BLOCKS];
     uint32_t free_blocks;
-    uint32_t streams;    /* number of the newest */
+    uint32_t streams;                                      /* number of the newest */
+    uint8_t wire[WIRE_HEADER_BYTES + WIRE_BODY_BYTES_MAX]; /* scratch */
     bool half_open_next; /* the next handshake ends on one side only */
 };
 
@@ -288,6 +289,7 @@ enum sim_start { START_IN_SYNC, START_NEW_UUID, START_FIRST_SYNC, START_COUNT };
 struct sim_profile {
     enum sim_start start;
     bool reckless;    /* the operator may cause split brain */
+    bool wire;        /* messages are encoded and decoded on their way */
     bool shuffle;     /* actions of one step in random order */
     uint32_t sectors; /* of the data disks */
     uint32_t al_extents, requests_max, depth;
@@ -318,6 +320,7 @@ struct sim_world {
     uint32_t crash_actions; /* when a step has at least that many actions */
     bool crash_power;
     /* the operator */
+    bool pinned;     /* the scenario says where the guest runs; no other host will do */
     int32_t prefer;              /* the host that is to be Primary */
     int32_t promoting, demoting; /* -1: none */
     bool prepared;               /* the first data set exists */
@@ -409,6 +412,7 @@ void net_noticed(struct sim_host *host, uint32_t stream);
 void net_closed(struct sim_host *host);
 /* The host's sockets are gone: the peer hears of it (a killed process) or not (no power). */
 void net_vanish(struct sim_host *host, bool silent);
+void net_drain(struct sim_world *world); /* what is under way is lost */
 /* Faults. */
 void net_cut(struct sim_world *world);                                 /* both ends notice */
 void net_half_open(struct sim_host *host);                             /* only this end loses it */

@@ -332,7 +332,7 @@ static void daemon_stop(pid_t child)
     "\"devices\": [{\"disk-state\": \"UpToDate\"}], \"connections\": [{\"name\": \"beta\", " \
     "\"connection-state\": \"Connected\", \"peer-role\": \"Secondary\", \"peer_devices\": [" \
     "{\"replication-state\": \"Established\", \"peer-disk-state\": \"Inconsistent\"}]}]}, "  \
-    "\"gi\": \"lines\\nof text\\n\"}"
+    "\"gi\": \"current UUID  00AB\\nepoch  3\\nolder UUID  04\\n\"}"
 
 static const struct {
     const char *command, *answer;
@@ -358,7 +358,8 @@ static const struct {
     {"$A role vm1", STATUS, 0, "Primary\n", "{\"command\":\"status\"}\n"},
     {"$A cstate vm1", STATUS, 0, "Connected\n", NULL},
     {"$A dstate vm1", STATUS, 0, "UpToDate/Inconsistent\n", NULL},
-    {"$A show-gi vm1", STATUS, 0, "lines\nof text\n", "{\"command\":\"show-gi\"}\n"},
+    {"$A show-gi vm1", STATUS, 0, "current UUID  00AB\nepoch  3\nolder", "{\"command\":\"show-gi\"}\n"},
+    {"$A get-gi vm1", STATUS, 0, "00AB:04\n", NULL},
     {"$A status", STATUS, 0, "vm1 role:Primary\n  disk:UpToDate\n  beta role:Secondary\n", NULL},
     {"$A status --json", STATUS, 0, "\"connection-state\": \"Connected\"", NULL},
     {"$A status --watch --color=always | sed -n '2{p;q}'", STATUS, 0, "disk:\033[32mUpToDate",

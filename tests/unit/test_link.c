@@ -432,7 +432,7 @@ START_TEST(test_last_words)
 
     connect_pair();
     for (unsigned i = 0; i < 4; i++)
-        send_one(&alpha, i, 65536);
+        send_one(&alpha, i, 32768);
     link_send(alpha.link, &refuse, NULL);
     link_hang_up(alpha.link, 0);
     ck_assert_uint_eq(alpha.downs, 0); /* told later, not from inside the call */
@@ -466,46 +466,62 @@ static bool beta_down(void *argument)
     return beta.downs > 0;
 }
 
+struct foreign {
+    int fd;
+    struct tls *tls;
+    bool proved;
+};
+
+static void foreign_readable(void *argument, uint32_t events)
+{
+    struct foreign *foreign = argument;
+    struct replica_error error;
+    uint8_t in[4096];
+    ssize_t got = recv(foreign->fd, in, sizeof in, MSG_DONTWAIT);
+
+    (void)events;
+    if (got <= 0 || foreign->proved)
+        return;
+    tls_input(foreign->tls, in, (size_t)got);
+    ck_assert_int_eq(tls_handshake(foreign->tls, &foreign->proved, &error), 0);
+}
+
+static void foreign_say(struct foreign *foreign, struct tls_output *output)
+{
+    ck_assert_int_eq(write(foreign->fd, output->data, output->used), (ssize_t)output->used);
+    output->used = 0;
+}
+
 /* Bytes that are no message, from a peer that has the key. */
 START_TEST(test_garbage_from_peer)
 {
+    struct foreign foreign = {0};
     struct tls_context *context;
+    struct replica_watch *watch;
     struct replica_error error;
-    uint8_t out[65536];
-    struct tls_output output = {.data = out, .size = sizeof out};
-    struct tls *tls;
-    bool proved = false;
-    uint8_t in[4096];
-    int fd;
+    uint8_t bytes[65536], garbage[4096];
+    struct tls_output output = {.data = bytes, .size = sizeof bytes};
 
     node_open(&beta, "beta", free_port(), "alpha", free_port(), KEY_A);
     link_connect(beta.link);
-    loop_submit(help.loop);
     ck_assert_int_eq(tls_context_new(&context, &beta.resource, &error), 0);
-    ck_assert_int_eq(tls_new(&tls, context, true, &output), 0);
-    fd = stranger(beta.resource.local.port);
-    ck_assert_int_eq(tls_handshake(tls, &proved, &error), 0);
-    ck_assert_int_eq(write(fd, out, output.used), (ssize_t)output.used);
-    output.used = 0;
-    while (!proved) { /* beta answers in turns of the loop that both share */
-        ssize_t got;
-        bool over = true;
-        io_help_run(&help, io_help_flag, &over);
-        got = recv(fd, in, sizeof in, MSG_DONTWAIT);
-        if (got <= 0)
-            continue;
-        tls_input(tls, in, (size_t)got);
-        ck_assert_int_eq(tls_handshake(tls, &proved, &error), 0);
-    }
-    memset(in, 0x41, sizeof in);
-    ck_assert_int_eq(tls_write(tls, in, sizeof in, &error), 0);
-    ck_assert_int_eq(write(fd, out, output.used), (ssize_t)output.used);
+    ck_assert_int_eq(tls_new(&foreign.tls, context, true, &output), 0);
+    foreign.fd = stranger(beta.resource.local.port);
+    ck_assert_int_eq(
+        replica_loop_watch(help.loop, foreign.fd, false, foreign_readable, &foreign, &watch), 0);
+    ck_assert_int_eq(tls_handshake(foreign.tls, &foreign.proved, &error), 0);
+    foreign_say(&foreign, &output);
+    io_help_run(&help, io_help_flag, &foreign.proved);
+    memset(garbage, 0x41, sizeof garbage);
+    ck_assert_int_eq(tls_write(foreign.tls, garbage, sizeof garbage, &error), 0);
+    foreign_say(&foreign, &output);
     io_help_run(&help, beta_down, NULL);
     ck_assert_uint_eq(beta.ups, 1);
     ck_assert_int_eq(beta.last_down, REPLICA_E_PROTOCOL);
-    tls_free(tls);
+    replica_loop_unwatch(watch);
+    tls_free(foreign.tls);
     tls_context_free(context);
-    close(fd);
+    close(foreign.fd);
 }
 END_TEST
 
