@@ -275,7 +275,8 @@ static void owed_add(struct sim_host *host, const struct wire_message *message, 
 static bool owed_take(struct sim_host *host, uint64_t tag, bool flush, struct sim_owed *owed)
 {
     for (uint32_t i = 0; i < host->owes; i++) {
-        if (host->owed[i].tag != tag || (host->owed[i].type == WIRE_FLUSH) != flush)
+        if (host->owed[i].stale || host->owed[i].tag != tag ||
+            (host->owed[i].type == WIRE_FLUSH) != flush)
             continue;
         *owed = host->owed[i];
         memmove(&host->owed[i], &host->owed[i + 1], (--host->owes - i) * sizeof host->owed[0]);
