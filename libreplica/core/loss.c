@@ -5,7 +5,9 @@
  *   1. Nothing is completed and nothing is started (core_suspended).
  *   2. Every write that the peer has not confirmed durable, and every write in flight, becomes
  *      out-of-sync bits; the bitmap is written (P3).
- *   3. Then the superblock with a new current generation is written (P7).
+ *   3. Then the superblock with a new current generation is written (P7). If the peer was behind
+ *      already, the current one is ours alone: a newer one would only push the peer's out of
+ *      the history.
  *   4. Then what was held goes out, and guest I/O runs on alone (P1).
  *
  * A Primary that loses its peer with nothing unconfirmed does this at its first write. One that
@@ -54,7 +56,8 @@ bool loss_pump(struct core *core)
     case LOSS_BITMAP:
         if (!persist_bitmap_due(core, loss->ticket))
             return false;
-        lineage_new_current(&core->super.generation, core_random(core), true);
+        if (!lineage_is_ahead(&core->super.generation))
+            lineage_new_current(&core->super.generation, core_random(core), true);
         core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
         loss->phase = LOSS_GENERATION;
         loss->ticket = persist_super(core);
@@ -65,7 +68,7 @@ bool loss_pump(struct core *core)
         loss->phase = LOSS_NONE;
         core->mode = MODE_ALONE;
         core_log(core, LOG_LEVEL_WARNING,
-                 "going on without the peer; new generation %016" PRIx64 ", %" PRIu64
+                 "going on without the peer; generation %016" PRIx64 ", %" PRIu64
                  " KiB out of sync",
                  core->super.generation.current, core->bitmap.set * (REPLICA_BLOCK_BYTES / 1024));
         return true;
