@@ -138,8 +138,7 @@ struct sim_meta {
     uint8_t bytes[SIM_META_BYTES];
     uint32_t length;
     uint32_t in_flight;
-    uint32_t version; /* counts changes, so that what was decoded can be kept */
-    uint32_t truth_version, log_version;
+    bool truth_stale, log_stale; /* what was decoded for the oracle is older than the bytes */
     bool truth_valid;
     struct metadata_superblock truth;
     struct actlog *log; /* scanned from `bytes`, for the oracle */
