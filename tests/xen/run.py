@@ -7,6 +7,7 @@ Usage: run.py [options] [name ...]      names may be prefixes; none: all
   --suite S          bookworm (Xen 4.17, the default), trixie (4.20) or all
   --long             also what does not fit an ordinary run
   --product IMAGE    use this packed program instead of building the checkout
+  --kind KIND        tapdrbd (ours), or drbd: the kernel's, for comparison
   --artefacts DIR    where logs go (kept when a scenario fails)
   --keep             keep disks and logs of all scenarios
   --limit SECONDS    no scenario is begun after that time
@@ -28,7 +29,13 @@ from agent import CommandFailed, HostGone
 from guest import GuestFailed
 from lab import SCENARIOS, Failure, Lab, Skip, build_product
 
-import scenarios_harness  # noqa: F401  (registers its scenarios)
+from resource_kinds import KINDS
+
+# Importing registers the scenarios.
+import scenarios_harness  # noqa: F401
+import scenarios_disk  # noqa: F401
+import scenarios_failure  # noqa: F401
+import scenarios_link  # noqa: F401
 
 EXPECTED = (Failure, CommandFailed, HostGone, GuestFailed, image.ImageError)
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap",
@@ -53,6 +60,7 @@ def parse_arguments():
                         choices=sorted(image.SUITES) + ["all"])
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--product")
+    parser.add_argument("--kind", default="tapdrbd", choices=sorted(KINDS))
     parser.add_argument("--artefacts")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--limit", type=int, default=3600)
@@ -98,6 +106,18 @@ class Runner:
             self.products[suite] = build_product(suite, self.directory)
         return self.products[suite]
 
+    def _needed_product(self, entry, suite):
+        if not entry.product:
+            return None
+        if self.options.kind != "tapdrbd":
+            if entry.only_ours:
+                raise Skip(f"{self.options.kind} has nothing like it")
+            return None
+        product = self.product(suite)
+        if product is None:
+            raise Skip("this checkout does not build the program yet")
+        return product
+
     def run(self, entry, suite):
         title = f"{entry.name} on {suite}"
         if suite not in entry.suites:
@@ -110,10 +130,9 @@ class Runner:
         directory = os.path.join(self.directory, f"{entry.name}-{suite}")
         lab, failed = None, True
         try:
-            product = self.product(suite) if entry.product else None
-            if entry.product and product is None:
-                raise Skip("the program is not built by this checkout yet")
-            lab = Lab(suite, directory, product, self.options.long)
+            product = self._needed_product(entry, suite)
+            lab = Lab(suite, directory, product, self.options.long,
+                      self.options.kind)
             signal.alarm(entry.seconds * (4 if self.options.long else 1))
             entry.function(lab)
             failed = False
