@@ -13,6 +13,10 @@
  * A Primary that loses its peer with nothing unconfirmed does this at its first write. One that
  * took the role over without the peer does it at its first flush too: the peer may have lost
  * what it had not flushed, and this node has it (P2).
+ *
+ * A Primary that loses its own disk goes on through an UpToDate peer: that one makes a new
+ * generation durable in which every block counts as out of sync, so that whatever the lost disk
+ * still holds can only ever be a target. Until it says so nothing is completed.
  */
 #include "core_private.h"
 
@@ -34,9 +38,16 @@ void loss_peer(struct core *core)
     core->inherited = core->role != REPLICA_ROLE_PRIMARY;
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
+    if (!core_has_disk(core)) {
+        core->loss.phase = LOSS_NONE;
+        confirm_peer_lost(core);
+        request_peer_lost(core);
+        request_fail_waiting(core, REPLICA_E_IO);
+        return;
+    }
     core->loss.phase = LOSS_BITMAP; /* holds the answers of what is now over */
     marked = confirm_peer_lost(core) + request_peer_lost(core);
-    if (marked > 0 && core_has_disk(core)) {
+    if (marked > 0) {
         core_log(core, LOG_LEVEL_WARNING,
                  "the peer is lost: recording %" PRIu32 " unconfirmed writes before going on alone",
                  marked);
@@ -46,12 +57,43 @@ void loss_peer(struct core *core)
     }
 }
 
+void loss_disk(struct core *core)
+{
+    struct wire_message *message = core_send(core, WIRE_NEW_UUID, NULL);
+
+    core->loss.phase = LOSS_DISK;
+    core->loss.generation++;
+    core->loss.asked_at = core->now;
+    message->tag = tag_make(TAG_LOSS, 0, core->loss.generation);
+    message->value = core_random(core) & ~(uint64_t)1;
+    message->flags = CORE_UUID_DISK_LOST;
+}
+
+void loss_disk_answered(struct core *core, const struct wire_message *message)
+{
+    if (core->loss.phase != LOSS_DISK ||
+        message->tag != tag_make(TAG_LOSS, 0, core->loss.generation)) {
+        session_violation(core, "an answer to no question");
+        return;
+    }
+    if (message->code) {
+        session_close(core, message->code, true, "%s: %s cannot take over the data of %s: %s",
+                      core->config.resource, core->config.peer_node, core->config.node,
+                      replica_code_name(message->code));
+        return;
+    }
+    core->loss.phase = LOSS_NONE;
+    core_log(core, LOG_LEVEL_WARNING, "going on without a disk, through %s",
+             core->config.peer_node);
+}
+
 bool loss_pump(struct core *core)
 {
     struct loss *loss = &core->loss;
 
     switch (loss->phase) {
     case LOSS_NONE:
+    case LOSS_DISK:
         return false;
     case LOSS_BITMAP:
         if (!persist_bitmap_due(core, loss->ticket))
