@@ -371,6 +371,7 @@ struct core {
     enum replica_role role, peer_role;
     enum replica_disk disk, peer_disk;
     enum leg_mode mode;
+    bool inherited; /* MODE_UNRECORDED, and what the last Primary left unflushed is not known */
     bool down; /* COMMAND_DOWN is done */
 
     struct request *requests; /* config.requests_max */

@@ -61,6 +61,10 @@ uint64_t lineage_sync_id(uint64_t source_nonce, uint64_t target_nonce);
 void lineage_full_sync_source(struct generation *generation, uint64_t id);
 void lineage_full_sync_target(struct generation *generation, uint64_t id);
 
+/* The peer is known not to have our current generation in sync: it is ours alone, and going on
+ * without the peer needs no newer one. */
+bool lineage_is_ahead(const struct generation *generation);
+
 /* The pair is in sync: the bitmap generation moves into history. */
 void lineage_synced(struct generation *generation);
 

@@ -5,10 +5,14 @@
  *   1. Nothing is completed and nothing is started (core_suspended).
  *   2. Every write that the peer has not confirmed durable, and every write in flight, becomes
  *      out-of-sync bits; the bitmap is written (P3).
- *   3. Then the superblock with a new current generation is written (P7).
+ *   3. Then the superblock with a new current generation is written (P7). If the peer was behind
+ *      already, the current one is ours alone: a newer one would only push the peer's out of
+ *      the history.
  *   4. Then what was held goes out, and guest I/O runs on alone (P1).
  *
- * A Primary that loses its peer with nothing unconfirmed does this at its first write.
+ * A Primary that loses its peer with nothing unconfirmed does this at its first write. One that
+ * took the role over without the peer does it at its first flush too: the peer may have lost
+ * what it had not flushed, and this node has it (P2).
  *
  * A Primary that loses its own disk goes on through an UpToDate peer: that one makes a new
  * generation durable in which every block counts as out of sync, so that whatever the lost disk
@@ -31,6 +35,7 @@ void loss_peer(struct core *core)
     if (core->mode != MODE_REPLICATE)
         return;
     core->mode = MODE_UNRECORDED;
+    core->inherited = core->role != REPLICA_ROLE_PRIMARY;
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
     if (!core_has_disk(core)) {
@@ -93,7 +98,8 @@ bool loss_pump(struct core *core)
     case LOSS_BITMAP:
         if (!persist_bitmap_due(core, loss->ticket))
             return false;
-        lineage_new_current(&core->super.generation, core_random(core), true);
+        if (!lineage_is_ahead(&core->super.generation))
+            lineage_new_current(&core->super.generation, core_random(core), true);
         core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
         loss->phase = LOSS_GENERATION;
         loss->ticket = persist_super(core);
@@ -104,7 +110,7 @@ bool loss_pump(struct core *core)
         loss->phase = LOSS_NONE;
         core->mode = MODE_ALONE;
         core_log(core, LOG_LEVEL_WARNING,
-                 "going on without the peer; new generation %016" PRIx64 ", %" PRIu64
+                 "going on without the peer; generation %016" PRIx64 ", %" PRIu64
                  " KiB out of sync",
                  core->super.generation.current, core->bitmap.set * (REPLICA_BLOCK_BYTES / 1024));
         return true;

@@ -38,7 +38,7 @@ void oracle_reset(struct sim_world *world)
         memset(oracle->seen[i], 0, bytes);
         oracle->verified[i] = 0;
         oracle->node_acked_count[i] = oracle->node_verified[i] = 0;
-        oracle->discards[i] = oracle->acked_in_tenure[i] = oracle->forced[i] = false;
+        oracle->acked_in_tenure[i] = oracle->forced[i] = false;
         oracle->tenure_generation[i] = 0;
     }
 }
@@ -120,7 +120,8 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
         if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp)
             floor_raise(oracle, 1 - host->index, i, request->stamp);
     }
-    write->acked = true;
+    write->acked = write->on[host->index] = true;
+    write->on[1 - host->index] = write->peer_acked;
     oracle->acked[oracle->acked_count++] = request->stamp;
     oracle->acked_in_tenure[host->index] = true;
     oracle->tenure_generation[host->index] = host->status.generation.current;
@@ -136,7 +137,8 @@ static bool write_durable(struct sim_host *host, uint32_t stamp, uint32_t *secto
     const struct sim_write *write = &oracle->write[stamp];
 
     for (uint32_t i = write->first; i < write->first + write->count; i++) {
-        if (oracle->floor[host->index][i] >= stamp && host->disk.durable[i] < stamp) {
+        if (write->on[host->index] && oracle->floor[host->index][i] >= stamp &&
+            host->disk.durable[i] < stamp) {
             *sector = i;
             return false;
         }
@@ -273,7 +275,8 @@ static void owed_add(struct sim_host *host, const struct wire_message *message, 
 static bool owed_take(struct sim_host *host, uint64_t tag, bool flush, struct sim_owed *owed)
 {
     for (uint32_t i = 0; i < host->owes; i++) {
-        if (host->owed[i].tag != tag || (host->owed[i].type == WIRE_FLUSH) != flush)
+        if (host->owed[i].stale || host->owed[i].tag != tag ||
+            (host->owed[i].type == WIRE_FLUSH) != flush)
             continue;
         *owed = host->owed[i];
         memmove(&host->owed[i], &host->owed[i + 1], (--host->owes - i) * sizeof host->owed[0]);
@@ -296,7 +299,7 @@ static void sent_write(struct sim_host *host, const struct wire_message *message
     else
         flight->stamp = guest_stamp_of(
             host, message->type == WIRE_DISCARD ? REPLICA_OP_DISCARD : REPLICA_OP_WRITE_ZEROES,
-            first, count);
+            first, count, true);
 }
 
 /* P1: "committed" is said of what is there. */
@@ -400,6 +403,7 @@ void oracle_power_cut(struct sim_host *host)
         floor[i] = host->disk.visible[i];
     }
     oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
+    oracle->verified[host->index] = oracle->acked_count;
 }
 
 void oracle_guest_started(struct sim_host *host)
@@ -460,6 +464,8 @@ static void oracle_target(struct sim_host *host)
     bool primary = host->status.role == REPLICA_ROLE_PRIMARY;
 
     world->counts.resyncs++;
+    oracle->verified[host->index] = oracle->acked_count; /* equality judges what it gets now */
+    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
     TRACE(world, "%c: becomes a target", 'A' + host->index);
     for (uint32_t i = 0; i < world->profile.sectors; i++) {
         uint32_t *floor = &oracle->floor[host->index][i];
@@ -467,12 +473,34 @@ static void oracle_target(struct sim_host *host)
 
         if (!primary && has < oracle->lost[source][i])
             has = oracle->lost[source][i];
-        if (*floor > has && !oracle->discards[host->index])
+        if (*floor > has)
             sim_violation(world, "P8",
                           "%c: becomes the target, and its sector %u has %u, acknowledged, over %u",
                           'A' + host->index, i, *floor, has);
         if (*floor > oracle->floor[source][i])
             *floor = oracle->floor[source][i];
+    }
+}
+
+/* The target calls itself UpToDate: it has all that the source answers for, and so it answers for
+ * it too - but for what the source went on with alone, which then is on record. */
+static void oracle_target_done(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_oracle *oracle = &world->oracle;
+    unsigned source = 1 - host->index;
+    bool alone = loss_recorded(host_peer(host));
+
+    for (uint32_t i = 0; i < world->profile.sectors; i++) {
+        uint32_t has = oracle->floor[source][i];
+
+        if (host->disk.visible[i] >= has) {
+            floor_raise(oracle, host->index, i, has);
+        } else if (!alone) {
+            sim_violation(world, "P4", "%c: ends its resync, sector %u has %u, not %u",
+                          'A' + host->index, i, host->disk.visible[i], has);
+            return;
+        }
     }
 }
 
@@ -508,8 +536,6 @@ static void oracle_met(struct sim_world *world)
         }
         oracle->lost[0][i] = oracle->lost[1][i] = 0;
     }
-    oracle->discards[0] = oracle->discards[1] = false;
-    oracle->verified[0] = oracle->verified[1] = 0;
 }
 
 void oracle_stepped(struct sim_host *host, const struct core_status *before)
@@ -525,6 +551,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
         oracle->acked_in_tenure[host->index] = false;
     if (is_target(now) && !is_target(before))
         oracle_target(host);
+    if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
+        before->disk < REPLICA_DISK_CONSISTENT)
+        oracle_target_done(host);
     oracle_roles(host);
     met = in_sync(world);
     if (met && (!oracle->established || sim_chance(world, 64)))
@@ -584,4 +613,16 @@ void oracle_finish(struct sim_world *world)
     }
     if (world->buffers.used)
         sim_violation(world, "buffers", "%u buffers are left over", world->buffers.used);
+}
+
+/* The operator gives this host's data up for good: it answers for nothing. */
+void oracle_abandoned(struct sim_host *host)
+{
+    struct sim_oracle *oracle = &host->world->oracle;
+    size_t bytes = host->world->profile.sectors * sizeof oracle->floor[0][0];
+
+    memset(oracle->floor[host->index], 0, bytes);
+    memset(oracle->lost[host->index], 0, bytes);
+    oracle->verified[host->index] = oracle->acked_count;
+    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
 }
