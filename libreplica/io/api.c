@@ -17,8 +17,7 @@
 #define DEFAULT_CONFIG_DIR SYSCONFDIR "/tapdrbd.d"
 #define DEFAULT_RUN_DIR RUNSTATEDIR "/tapdrbd"
 
-/* ---- facts pushed to the client
- * ------------------------------------------------------------------- */
+/* ---- facts pushed to the client ------------------------------------------------------------- */
 
 static void guest_room(void *argument)
 {
@@ -81,8 +80,7 @@ static void turn_end(void *argument)
     }
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static int open_run_dir(const char *run_dir, struct replica_error *error)
 {
@@ -226,8 +224,7 @@ void replica_close(struct replica *replica)
     free(replica);
 }
 
-/* ---- questions
- * ----------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------ */
 
 const char *replica_resource(const struct replica *replica)
 {
@@ -292,8 +289,7 @@ void replica_log(const struct replica *replica, int syslog_priority, const char 
     log_line(&replica->log, syslog_priority, "%s", text);
 }
 
-/* ---- guest I/O
- * ------------------------------------------------------------------------------------ */
+/* ---- guest I/O ------------------------------------------------------------------------------ */
 
 struct replica_buffer *replica_buffer_get(struct replica *replica, uint32_t length)
 {
@@ -321,8 +317,7 @@ void replica_on_room(struct replica *replica, void (*room)(void *argument), void
     replica->waiters[replica->waiter_count++] = (struct room_waiter){room, argument};
 }
 
-/* ---- role
- * ----------------------------------------------------------------------------------------- */
+/* ---- role ----------------------------------------------------------------------------------- */
 
 void replica_promote(struct replica *replica, bool force, replica_done *done, void *argument)
 {

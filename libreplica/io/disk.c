@@ -57,8 +57,7 @@ struct disk {
     uint32_t window_bytes;
 };
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static int open_error(const char *path, int reason, struct replica_error *error)
 {
@@ -260,8 +259,7 @@ void disk_pretend(struct disk *disk, uint32_t bytes, bool no_fallocate)
     disk->no_punch = disk->no_zero_range = no_fallocate;
 }
 
-/* ---- one operation ------------------------------------------------------------------------------
- */
+/* ---- one operation -------------------------------------------------------------------------- */
 
 static void lane_start(struct disk_io *io);
 static void lane_leave(struct disk *disk);
@@ -439,7 +437,7 @@ static void io_done(struct loop_op *op, int result)
         transfer_moved(io, (uint32_t)result);
 }
 
-/* ---- zeroes ---------------------------------------------------------------------------------- */
+/* ---- zeroes --------------------------------------------------------------------------------- */
 
 static void fallocate_start(struct disk_io *io, enum stage stage, int mode, uint64_t offset,
                             uint32_t length)
@@ -486,8 +484,7 @@ static void zero_advance(struct disk_io *io)
     zero_next(io);
 }
 
-/* ---- the lane of unaligned requests -------------------------------------------------------------
- */
+/* ---- the lane of unaligned requests --------------------------------------------------------- */
 
 static bool lane_ready(struct disk *disk)
 {
