@@ -122,6 +122,21 @@ static int open_control(struct replica *replica, struct replica_error *error)
     return control_open(&replica->control, replica->loop, replica, path, error);
 }
 
+/* The core knows what is wrong, but not on which device. */
+static int attach_error(const struct replica *replica, int code, struct replica_error *error)
+{
+    const struct config_host *local = &replica->resource.local;
+    const char *path = metastore_internal(replica->store) ? local->disk : local->meta_disk;
+
+    if (code == REPLICA_E_NO_METADATA)
+        return err_set(error, code,
+                       "%s holds no metadata of ours; if the disk is new, type: tapdrbdadm "
+                       "create-md %s",
+                       path, replica->resource.name);
+    (void)err_wrap(error, "%s", path);
+    return code;
+}
+
 static int open_driver(struct replica *replica, struct replica_error *error)
 {
     struct driver_setup setup = {.loop = replica->loop,
@@ -134,8 +149,11 @@ static int open_driver(struct replica *replica, struct replica_error *error)
                                  .argument = replica};
     int code = driver_new(&replica->driver, &setup, error);
 
-    if (code == 0)
+    if (code == 0) {
         code = driver_attach(replica->driver, error);
+        if (code != 0)
+            code = attach_error(replica, code, error);
+    }
     if (code == 0 && loop_hook(replica->loop, turn_end, replica) != 0)
         code = err_set(error, REPLICA_E_MEMORY, "out of memory");
     return code;
