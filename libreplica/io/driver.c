@@ -77,8 +77,7 @@ struct driver {
 
 static void run_actions(struct driver *driver);
 
-/* ---- stepping the core
- * --------------------------------------------------------------------------- */
+/* ---- stepping the core ---------------------------------------------------------------------- */
 
 static uint64_t fresh_entropy(struct driver *driver)
 {
@@ -118,8 +117,7 @@ static void timer_expired(void *argument)
     step(driver, &event);
 }
 
-/* ---- disk
- * ---------------------------------------------------------------------------------------- */
+/* ---- disk ----------------------------------------------------------------------------------- */
 
 static struct disk_job *disk_job_get(struct driver *driver)
 {
@@ -223,8 +221,7 @@ static void feed_starved(struct driver *driver)
     }
 }
 
-/* ---- metadata
- * ------------------------------------------------------------------------------------ */
+/* ---- metadata ------------------------------------------------------------------------------- */
 
 static struct meta_job *meta_job_get(struct driver *driver)
 {
@@ -277,8 +274,7 @@ static void run_meta(struct driver *driver, const struct action *action)
     metastore_submit(driver->setup.store, &job->io);
 }
 
-/* ---- answers
- * ------------------------------------------------------------------------------------- */
+/* ---- answers -------------------------------------------------------------------------------- */
 
 static void run_complete(struct driver *driver, const struct action *action)
 {
@@ -381,8 +377,7 @@ static void run_actions(struct driver *driver)
         run_action(driver, &driver->actions.list[i]);
 }
 
-/* ---- what the link tells
- * ------------------------------------------------------------------------- */
+/* ---- what the link tells -------------------------------------------------------------------- */
 
 static void link_is_up(void *argument, bool initiator)
 {
@@ -416,8 +411,7 @@ static struct replica_buffer *link_target(void *argument, const struct wire_mess
 static const struct link_events link_events = {
     .up = link_is_up, .down = link_is_down, .message = link_message, .target = link_target};
 
-/* ---- what clients ask
- * ---------------------------------------------------------------------------- */
+/* ---- what clients ask ----------------------------------------------------------------------- */
 
 void driver_submit(struct driver *driver, struct replica_request *request)
 {
@@ -541,8 +535,7 @@ static void turn_end(void *argument)
     }
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static int make_pools(struct driver *driver)
 {
