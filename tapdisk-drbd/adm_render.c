@@ -208,3 +208,10 @@ void adm_render_down(const char *resource, bool color, FILE *out)
     put_colored("down", MOOD_BAD, color, out);
     fprintf(out, "\n  not up on this host: tapdrbdadm up %s\n", resource);
 }
+
+void adm_render_silent(const char *resource, bool color, FILE *out)
+{
+    fprintf(out, "%s ", resource);
+    put_colored("not answering", MOOD_BAD, color, out);
+    fprintf(out, "\n  its process is stopped, or its disk hangs: see the log\n");
+}
