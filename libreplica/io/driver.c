@@ -314,6 +314,17 @@ static void run_release(struct driver *driver, const struct action *action)
         replica_buffer_put(buffer);
 }
 
+/* The resource's name stands in front of each line of the log and of the status already. */
+static const char *without_name(const struct driver *driver, const char *text)
+{
+    const char *name = driver->setup.resource->name;
+    size_t length = strlen(name);
+
+    if (strncmp(text, name, length) == 0 && strncmp(text + length, ": ", 2) == 0)
+        return text + length + 2;
+    return text;
+}
+
 static void run_log(struct driver *driver, const struct action *action)
 {
     static const int priorities[] = {[LOG_LEVEL_ERROR] = LOG_ERR,
@@ -322,9 +333,11 @@ static void run_log(struct driver *driver, const struct action *action)
                                      [LOG_LEVEL_INFO] = LOG_INFO,
                                      [LOG_LEVEL_DEBUG] = LOG_DEBUG};
 
-    log_line(driver->setup.log, priorities[action->log.level], "%s", action->log.text);
+    const char *text = without_name(driver, action->log.text);
+
+    log_line(driver->setup.log, priorities[action->log.level], "%s", text);
     if (action->log.level <= LOG_LEVEL_WARNING)
-        memcpy(driver->said, action->log.text, sizeof driver->said);
+        (void)snprintf(driver->said, sizeof driver->said, "%s", text);
 }
 
 static void run_action(struct driver *driver, const struct action *action)
