@@ -124,6 +124,19 @@ static int open_control(struct replica *replica, struct replica_error *error)
     return control_open(&replica->control, replica->loop, replica, path, error);
 }
 
+/* The core knows no paths: where it looked, and what helps. */
+static int attach(struct replica *replica, struct replica_error *error)
+{
+    const struct config_host *local = &replica->resource.local;
+    bool internal = strcmp(local->meta_disk, "internal") == 0;
+    int code = driver_attach(replica->driver, error);
+
+    if (code == REPLICA_E_NO_METADATA)
+        return err_set(error, code, "no metadata on %s; for a new disk: tapdrbdadm create-md %s",
+                       internal ? local->disk : local->meta_disk, replica->resource.name);
+    return code ? err_wrap(error, "%s", internal ? local->disk : local->meta_disk) : 0;
+}
+
 static int open_driver(struct replica *replica, struct replica_error *error)
 {
     struct driver_setup setup = {.loop = replica->loop,
@@ -137,7 +150,7 @@ static int open_driver(struct replica *replica, struct replica_error *error)
     int code = driver_new(&replica->driver, &setup, error);
 
     if (code == 0)
-        code = driver_attach(replica->driver, error);
+        code = attach(replica, error);
     if (code == 0 && loop_hook(replica->loop, turn_end, replica) != 0)
         code = err_set(error, REPLICA_E_MEMORY, "out of memory");
     return code;

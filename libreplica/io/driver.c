@@ -323,7 +323,12 @@ static void run_log(struct driver *driver, const struct action *action)
                                      [LOG_LEVEL_INFO] = LOG_INFO,
                                      [LOG_LEVEL_DEBUG] = LOG_DEBUG};
 
-    log_line(driver->setup.log, priorities[action->log.level], "%s", action->log.text);
+    const char *name = driver->setup.resource->name, *text = action->log.text;
+    size_t length = strlen(name);
+
+    if (strncmp(text, name, length) == 0 && text[length] == ':' && text[length + 1] == ' ')
+        text += length + 2; /* a text that also serves as an answer; log_line names us already */
+    log_line(driver->setup.log, priorities[action->log.level], "%s", text);
 }
 
 static void run_action(struct driver *driver, const struct action *action)
