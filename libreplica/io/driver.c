@@ -68,6 +68,9 @@ struct driver {
     struct queued_command *commands, **commands_last;
     struct queued_command *command; /* the one inside the core */
 
+    char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
+    char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
+
     uint64_t entropy[ENTROPY_WORDS];
     unsigned entropy_left;
 };
@@ -324,6 +327,8 @@ static void run_log(struct driver *driver, const struct action *action)
                                      [LOG_LEVEL_DEBUG] = LOG_DEBUG};
 
     log_line(driver->setup.log, priorities[action->log.level], "%s", action->log.text);
+    if (action->log.level <= LOG_LEVEL_WARNING)
+        memcpy(driver->said, action->log.text, sizeof driver->said);
 }
 
 static void run_action(struct driver *driver, const struct action *action)
@@ -343,6 +348,7 @@ static void run_action(struct driver *driver, const struct action *action)
         link_connect(driver->link);
         break;
     case ACTION_LINK_CLOSE:
+        memcpy(driver->farewell, driver->said, sizeof driver->farewell);
         link_hang_up(driver->link, 0);
         break;
     case ACTION_COMPLETE:
@@ -370,6 +376,7 @@ static void run_action(struct driver *driver, const struct action *action)
 
 static void run_actions(struct driver *driver)
 {
+    driver->said[0] = '\0';
     for (uint32_t i = 0; i < driver->actions.count; i++)
         run_action(driver, &driver->actions.list[i]);
 }
@@ -380,8 +387,10 @@ static void run_actions(struct driver *driver)
 static void link_is_up(void *argument, bool initiator)
 {
     struct event event = {.kind = EVENT_LINK_UP, .link_up = {.initiator = initiator}};
+    struct driver *driver = argument;
 
-    step(argument, &event);
+    driver->farewell[0] = '\0';
+    step(driver, &event);
 }
 
 static void link_is_down(void *argument, int code)
@@ -705,6 +714,11 @@ void driver_close(struct driver *driver)
 const struct core *driver_core(const struct driver *driver)
 {
     return driver->core;
+}
+
+const char *driver_farewell(const struct driver *driver)
+{
+    return driver->farewell;
 }
 
 const struct link *driver_link(const struct driver *driver)

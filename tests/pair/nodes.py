@@ -190,17 +190,35 @@ class Node:
         status = self.status()
         return status["connections"][0]
 
+    def replication(self):
+        return self.connection()["peer_devices"][0]["replication-state"]
+
+    def summary(self):
+        """The states in one line."""
+        connection = self.connection()
+        device = connection["peer_devices"][0]
+        return (f"{self.name} is {self.role()}/{self.disk_state()}, "
+                f"{connection['connection-state']} ({connection.get('reason', '')}), "
+                f"{device['replication-state']}, peer {connection['peer-role']}/"
+                f"{device['peer-disk-state']}, {device['out-of-sync']} KiB out of sync")
+
     def disk_state(self):
         return self.status()["devices"][0]["disk-state"]
 
     def wait_connected(self, seconds=20):
-        wait_until(lambda: self.connection()["connection-state"] == "Connected", seconds,
-                   lambda: f"{self.name} Connected; status {json.dumps(self.status())}; "
-                           f"log {self.log()[-2000:]}")
+        """As `wait-connect`: Connected, and the comparison of the data is over."""
+        wait_until(lambda: self.connection()["connection-state"] == "Connected" and
+                   self.replication() != "Off", seconds,
+                   lambda: f"{self.name} Connected; {self.summary()}; log {self.log()[-2000:]}")
 
     def wait_disk(self, state, seconds=60):
         wait_until(lambda: self.disk_state() == state, seconds,
-                   lambda: f"{self.name} {state}; status {json.dumps(self.status())}")
+                   lambda: f"{self.name} {state}; {self.summary()}")
+
+    def wait_no_clients(self):
+        """The NBD clients that were told to go are gone."""
+        wait_until(lambda: self.status()["tapdrbd"]["nbd"]["clients"] == 0, 20,
+                   "NBD clients to be gone")
 
     # -- NBD and the process --
 
@@ -284,8 +302,8 @@ class Pair:
         for node in self.nodes:
             node.wait_connected(seconds)
             node.wait_disk("UpToDate", seconds)
-            wait_until(lambda n=node: n.connection()["peer_devices"][0]["replication-state"] ==
-                       "Established", seconds, f"{node.name} Established")
+            wait_until(lambda n=node: n.replication() == "Established", seconds,
+                       lambda n=node: f"{n.name} Established; {n.summary()}")
 
     def data_bytes(self):
         """The size of the data area: what the guest sees."""

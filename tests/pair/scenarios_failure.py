@@ -86,14 +86,10 @@ class Stamper:
         client.close()
 
 
-def clients_gone(node):
-    wait_until(lambda: node.status()["nbd"]["clients"] == 0, 20, "NBD clients to be gone")
-
-
 def finish_equal(pair, primary):
     """In sync, quiet, equal."""
     pair.wait_in_sync()
-    clients_gone(primary)
+    primary.wait_no_clients()
     size = primary.status()["devices"][0]["size"] * 1024
     primary.adm("secondary", RESOURCE)
     pair.compare(size)
@@ -168,7 +164,7 @@ def kill_primary(lab):
         stamper.verify(there)
         here.start()
         pair.wait_in_sync()
-        clients_gone(there)
+        there.wait_no_clients()
         here, there = there, here
     finish_equal(pair, here)
 

@@ -119,7 +119,7 @@ def flush_trim_zeroes(lab):
     check(client.write(4096, b"F" * 4096, FUA) == 0, "a write with FUA")
     check(client.flush() == 0, "a flush")
     client.close()
-    wait_until(lambda: pair.alpha.status()["nbd"]["clients"] == 0, 10, "the client to be gone")
+    pair.alpha.wait_no_clients()
     quiet_compare(pair, size)
 
 
@@ -138,7 +138,7 @@ def nbd_follows_the_role(lab):
           f"demotion while in use must say who: {refused.stderr}")
     check(client.write(0, b"x" * 4096) == 0, "the client goes on after the refusal")
     client.close()
-    wait_until(lambda: pair.alpha.status()["nbd"]["clients"] == 0, 10, "the client to be gone")
+    pair.alpha.wait_no_clients()
     pair.alpha.adm("secondary", RESOURCE)
     pair.beta.adm("primary", RESOURCE)
     check(NbdClient(f"{pair.beta.run_dir}/{RESOURCE}.nbd").read(0, 4096) == b"x" * 4096,
@@ -157,8 +157,8 @@ def first_full_sync(lab):
     def synced():
         device = pair.beta.connection()["peer_devices"][0]
         seen.add(device["replication-state"])
-        if "done" in device:
-            seen.add(float(device["done"]))
+        if "percent-resync-done" in device:
+            seen.add(float(device["percent-resync-done"]))
         return pair.beta.disk_state() == "UpToDate"
 
     client = NbdClient(f"{pair.alpha.run_dir}/{RESOURCE}.nbd")
@@ -172,5 +172,5 @@ def first_full_sync(lab):
     check("SyncTarget" in seen, f"states seen: {seen}")
     check(len([done for done in seen if isinstance(done, float)]) > 2, f"no progress: {seen}")
     pair.wait_in_sync()
-    wait_until(lambda: pair.alpha.status()["nbd"]["clients"] == 0, 10, "the client to be gone")
+    pair.alpha.wait_no_clients()
     quiet_compare(pair, size)

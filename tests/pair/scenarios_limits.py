@@ -73,7 +73,7 @@ def descriptors(lab):
         client = NbdClient(f"{pair.alpha.run_dir}/{RESOURCE}.nbd")
         client.write(0, os.urandom(4096))
         client.close()
-        wait_until(lambda: pair.alpha.status()["nbd"]["clients"] == 0, 10, "the client's end")
+        pair.alpha.wait_no_clients()
 
     round_trip()
     before = [node.fds() for node in pair.nodes]
@@ -100,6 +100,6 @@ def role_changes(lab):
                   f"the write of turn {number - 1} is not there")
         check(client.write(number * 4096, bytes([number]) * 4096) == 0, "a write")
         client.close()
-        wait_until(lambda n=node: n.status()["nbd"]["clients"] == 0, 10, "the client's end")
+        node.wait_no_clients()
         node.adm("secondary", RESOURCE)
     pair.compare(size)
