@@ -63,7 +63,7 @@ static bool has_bits(const struct lineage_side *side)
 /* Has a bitmap generation: by its own account the peer is not in sync. */
 static bool is_tracking(const struct lineage_side *side)
 {
-    return (side->generation.bitmap & ~ROLE_BIT) != 0;
+    return lineage_is_ahead(&side->generation);
 }
 
 /* ---- questions about two sides --------------------------------------------------------------- */
@@ -362,6 +362,11 @@ void lineage_new_current(struct generation *generation, uint64_t fresh, bool pri
     else
         remember(generation, generation->current);
     generation->current = fresh | (primary ? ROLE_BIT : 0);
+}
+
+bool lineage_is_ahead(const struct generation *generation)
+{
+    return (generation->bitmap & ~ROLE_BIT) != 0;
 }
 
 void lineage_synced(struct generation *generation)

@@ -51,6 +51,10 @@ bool lineage_same(uint64_t a, uint64_t b);
  * JUST_CREATED are never used. */
 void lineage_new_current(struct generation *generation, uint64_t fresh, bool primary);
 
+/* The peer is known not to have our current generation in sync: it is ours alone, and going on
+ * without the peer needs no newer one. */
+bool lineage_is_ahead(const struct generation *generation);
+
 /* The bitmap generation moves into history: the peer has the current one now. */
 void lineage_synced(struct generation *generation);
 

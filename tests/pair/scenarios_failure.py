@@ -17,7 +17,10 @@ def nbd(node):
 
 
 class Stamper:
-    """Writes numbered blocks ahead, and knows which were acknowledged and which may be there."""
+    """Writes numbered blocks ahead, and knows which were acknowledged and which may be there.
+
+    It outlives the node that it writes to: move() goes on at the other one.
+    """
 
     def __init__(self, node, seed):
         self.client = nbd(node)
@@ -30,6 +33,12 @@ class Stamper:
     @staticmethod
     def content(block, number):
         return (block.to_bytes(8, "big") + number.to_bytes(8, "big")) * (BLOCK // 16)
+
+    def move(self, node):
+        """Goes on at a node that took over, with what was not answered in doubt."""
+        self.client = nbd(node)
+        self.pending = {}
+        return self
 
     def send(self):
         busy = {block for block, _ in self.pending.values()}
@@ -71,18 +80,21 @@ class Stamper:
             self.client.socket.close()
 
     def verify(self, node):
-        """Every block holds what was acknowledged last, or a later write that was under way."""
+        """Every block holds what was acknowledged last, or a later write that was under way; what
+        was seen once stays."""
         client = nbd(node)
         for block in sorted(set(self.acknowledged) | set(self.possible)):
             data = client.read(block * BLOCK, BLOCK)
             last = self.acknowledged.get(block)
-            allowed = [last] if last else []
-            allowed += self.possible.get(block, [])
-            good = any(data == self.content(block, number) for number in allowed)
-            good |= last is None and data == bytes(BLOCK)
-            if not good:
-                found = int.from_bytes(data[8:16], "big")
-                raise Failure(f"block {block}: acknowledged {last}, found {found}")
+            found = int.from_bytes(data[8:16], "big")
+            allowed = [last or 0, *self.possible.get(block, [])]
+            whole = data == (self.content(block, found) if found else bytes(BLOCK))
+            if found not in allowed or not whole:
+                raise Failure(f"block {block}: acknowledged {last}, found {found}, "
+                              f"{'whole' if whole else 'torn'}")
+            if found:
+                self.acknowledged[block] = found
+            self.possible[block] = []
         client.close()
 
 
@@ -153,27 +165,28 @@ def kill_secondary(lab):
 def kill_primary(lab):
     pair = lab.pair(net="timeout 20; ping-timeout 10;").up_to_date()
     here, there = pair.alpha, pair.beta
+    stamper = Stamper(here, 2)
     for turn in range(10 if lab.long else 4):
-        stamper = Stamper(here, turn)
         stamper.run(100 + 57 * turn)
         here.kill()
         stamper.run_until_gone()
-        wait_until(lambda: there.connection()["connection-state"] != "Connected", 30,
+        wait_until(lambda n=there: n.connection()["connection-state"] != "Connected", 30,
                    "the survivor to notice")
         there.adm("primary", RESOURCE)
         stamper.verify(there)
+        stamper.move(there)
         here.start()
         pair.wait_in_sync()
-        there.wait_no_clients()
         here, there = there, here
+    stamper.client.close()
     finish_equal(pair, here)
 
 
 @scenario("kill -9 of the Primary, and it comes back as the Primary again")
 def kill_primary_and_return(lab):
     pair = lab.pair(net="timeout 20; ping-timeout 10;").up_to_date()
-    for turn in range(3):
-        stamper = Stamper(pair.alpha, turn)
+    stamper = Stamper(pair.alpha, 3)
+    for _ in range(3):
         stamper.run(200)
         pair.alpha.kill()
         stamper.run_until_gone()
@@ -181,14 +194,16 @@ def kill_primary_and_return(lab):
         pair.wait_in_sync()
         pair.alpha.adm("primary", RESOURCE)
         stamper.verify(pair.alpha)
+        stamper.move(pair.alpha)
+    stamper.client.close()
     finish_equal(pair, pair.alpha)
 
 
 @scenario("kill -9 of both under load: every acknowledged write is there, replicas equal")
 def kill_both(lab):
     pair = lab.pair(net="timeout 20; ping-timeout 10;").up_to_date()
+    stamper = Stamper(pair.alpha, 4)
     for turn in range(10 if lab.long else 3):
-        stamper = Stamper(pair.alpha, turn)
         stamper.run(150 + 31 * turn)
         first, second = (pair.alpha, pair.beta) if turn % 2 else (pair.beta, pair.alpha)
         first.kill()
@@ -199,6 +214,8 @@ def kill_both(lab):
         pair.wait_in_sync()
         pair.alpha.adm("primary", RESOURCE)
         stamper.verify(pair.alpha)
+        stamper.move(pair.alpha)
+    stamper.client.close()
     finish_equal(pair, pair.alpha)
 
 
