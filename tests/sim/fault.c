@@ -87,7 +87,7 @@ static void fault_mid_step(struct sim_world *world)
     world->crash_host = (int32_t)sim_below(world, SIM_HOSTS);
     world->crash_actions = 1 + sim_below(world, 4);
     world->crash_power = sim_chance(world, 2);
-    world->host[world->crash_host].boot_at = world->now + fault_time(world);
+    world->crash_back = fault_time(world);
 }
 
 static void fault_both(struct sim_world *world)

@@ -312,6 +312,7 @@ static void host_act_all(struct sim_host *host, uint32_t count)
     if (crash && host->process == process) {
         TRACE(world, "%c: dies after %u of %u actions", 'A' + host->index, most, count);
         host_crash(host, world->crash_power);
+        host->boot_at = world->now + world->crash_back;
     }
 }
 

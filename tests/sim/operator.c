@@ -130,8 +130,10 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
             host->world->prepared = true;
         break;
     case COMMAND_DOWN:
-        if (code == 0)
+        if (code == 0) {
             host->ending = true;
+            host->attached = false;
+        }
         break;
     case COMMAND_ATTACH:
     case COMMAND_CONNECT:
@@ -182,9 +184,12 @@ static void look_prepare(struct sim_world *world)
 {
     struct sim_host *host = &world->host[world->prefer];
 
-    for (unsigned i = 0; i < SIM_HOSTS; i++)
-        if (world->host[i].up && world->host[i].status.disk == REPLICA_DISK_UPTODATE)
-            world->prepared = true;
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        const struct metadata_superblock *truth = meta_truth(&world->host[i]);
+
+        if (truth && (truth->flags & METADATA_WAS_UPTODATE))
+            world->prepared = true; /* nobody forces the other one too */
+    }
     if (world->prepared || !ready(host) || host->commands || !operator_idle(world))
         return;
     if (world->profile.start == START_NEW_UUID) {

@@ -84,6 +84,15 @@ static void host_describe(const struct sim_host *host, char *text, size_t bytes)
                  host->guest.in_flight);
 }
 
+static void schedule_stuck(struct sim_world *world, const char *what)
+{
+    char a[200], b[200];
+
+    host_describe(&world->host[0], a, sizeof a);
+    host_describe(&world->host[1], b, sizeof b);
+    sim_violation(world, "liveness", "%s. A: %s; B: %s", what, a, b);
+}
+
 static bool guests_done(const struct sim_world *world)
 {
     return world->host[0].guest.in_flight == 0 && world->host[1].guest.in_flight == 0;
@@ -154,15 +163,11 @@ static void schedule_down(struct sim_world *world)
 
 void schedule_converge(struct sim_world *world)
 {
-    char a[200], b[200];
-
     fault_heal(world);
     world->pinned = false;
     world->profile.writes_wanted = world->writes_issued + 8;
     if (!world_until(world, schedule_settled, 30 * SECOND)) {
-        host_describe(&world->host[0], a, sizeof a);
-        host_describe(&world->host[1], b, sizeof b);
-        sim_violation(world, "convergence", "A: %s; B: %s", a, b);
+        schedule_stuck(world, "no convergence");
         return;
     }
     oracle_compare(world, true);
@@ -188,7 +193,8 @@ int schedule_run(struct sim_world *world, uint64_t seed)
         host_boot(&world->host[i]);
     world_at(world, SIM_OPERATOR, 0, world->now + sim_below(world, 2000) * US, 0, 0);
     fault_plan(world);
-    world_until(world, schedule_used_up, 60 * SECOND);
+    if (!world_until(world, schedule_used_up, 60 * SECOND))
+        schedule_stuck(world, "no progress");
     if (!world->failed)
         schedule_converge(world);
     world->counts.schedules++;

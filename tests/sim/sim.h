@@ -325,6 +325,7 @@ struct sim_world {
     int32_t crash_host;     /* armed: this host crashes in mid-step; -1: none */
     uint32_t crash_actions; /* when a step has at least that many actions */
     bool crash_power;
+    uint64_t crash_back; /* how long it then stays down */
     /* the operator */
     bool pinned;                 /* the scenario says where the guest runs; no other host will do */
     int32_t prefer;              /* the host that is to be Primary */
