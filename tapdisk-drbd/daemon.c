@@ -183,24 +183,28 @@ void daemon_end(struct daemon *daemon)
     daemon->pid_path = NULL;
 }
 
-static bool oom_spare(void)
+static int oom_spare(void)
 {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     bool ok;
 
     if (fd < 0)
-        return false;
+        return -1;
     ok = write(fd, "-1000", 5) == 5;
     (void)close(fd);
-    return ok;
+    return ok ? 0 : -1;
 }
 
-bool daemon_protect(void)
+const char *daemon_protect(void)
 {
-    bool ok = oom_spare();
+    const char *missing = NULL;
 
+    if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0)
+        missing = "PR_SET_IO_FLUSHER (the kernel may wait for our own I/O)";
     /* On fault: pages stay once they were touched; untouched stack and tables cost nothing. */
-    ok &= mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
-    ok &= prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0;
-    return ok;
+    if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
+        missing = "mlockall (memory may be paged out)";
+    if (oom_spare() != 0)
+        missing = "oom_score_adj (the OOM killer may choose this process)";
+    return missing;
 }

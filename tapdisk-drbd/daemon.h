@@ -36,8 +36,8 @@ void daemon_end(struct daemon *daemon);
 
 /* A process that serves disks must go on when memory is short: others may be waiting for its
  * writes to get memory back. Takes it out of the reach of the OOM killer, keeps what it has
- * touched in memory, and tells the kernel not to wait for I/O on its behalf. Each is a privilege;
- * true when all were granted. */
-bool daemon_protect(void);
+ * touched in memory, and tells the kernel not to wait for I/O on its behalf. Each is a privilege:
+ * returns the weightiest one that was not granted, with what may follow, or NULL. */
+const char *daemon_protect(void);
 
 #endif

@@ -216,6 +216,7 @@ static int xen_open(struct program *program, struct replica_error *error)
 
 static int program_open(struct program *program, struct replica_error *error)
 {
+    const char *missing;
     int code = replica_loop_new(&program->loop, error);
 
     if (code)
@@ -234,9 +235,9 @@ static int program_open(struct program *program, struct replica_error *error)
     if (code)
         return code;
     replica_set_status_extra(program->replica, status_extra, program);
-    if (!daemon_protect())
-        replica_log(program->replica, LOG_NOTICE,
-                    "not protected against memory pressure: that needs root");
+    missing = daemon_protect();
+    if (missing)
+        replica_log(program->replica, LOG_NOTICE, "not allowed: %s", missing);
     return daemon_ready(&program->daemon, program->pid_path, error);
 }
 
@@ -248,10 +249,12 @@ static void program_close(struct program *program)
     if (program->nbd)
         nbd_stop(program->nbd);
     if (program->xen)
-        xenside_close(program->xen);
-    program->xen = NULL;
+        xenside_stop(program->xen);
     if (program->replica)
         replica_close(program->replica);
+    if (program->xen)
+        xenside_close(program->xen);
+    program->xen = NULL;
     if (program->nbd)
         nbd_close(program->nbd);
     program->nbd = NULL;

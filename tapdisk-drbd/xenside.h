@@ -19,6 +19,10 @@ struct xenside;
  * REPLICA_E_SYSTEM, REPLICA_E_MEMORY. */
 int xenside_open(struct xenside **xen, struct replica_loop *loop, struct replica *replica,
                  const char *nbd_path, struct replica_error *error);
+/* Before replica_close: disconnects the vbds and closes every descriptor. Their nodes stay as they
+ * are: the next process finds them. */
+void xenside_stop(struct xenside *xen);
+/* After replica_close, which gives back what the vbds had in flight: frees the memory. */
 void xenside_close(struct xenside *xen);
 
 /* Role, disk or size changed. */

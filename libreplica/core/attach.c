@@ -41,8 +41,12 @@ void attach_begin(struct core *core)
 
 static void attach_fail(struct core *core, int code, const char *text)
 {
+    bool none = code == REPLICA_E_NO_METADATA;
+
     core->disk = REPLICA_DISK_DISKLESS;
-    command_answer(core, code, "%s: cannot attach: %s", core->config.resource, text);
+    command_answer(core, code, "%s: cannot attach: %s%s%s", core->config.resource, text,
+                   none ? ": if the disk is new, type `tapdrbdadm create-md` " : "",
+                   none ? core->config.resource : "");
 }
 
 /* Reads the next stretches of `blocks` blocks that start at `offset`. */

@@ -369,34 +369,6 @@ bool lineage_is_ahead(const struct generation *generation)
     return (generation->bitmap & ~ROLE_BIT) != 0;
 }
 
-/* The finalizer of splitmix64. */
-static uint64_t mix(uint64_t value)
-{
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-    return value ^ (value >> 31);
-}
-
-uint64_t lineage_sync_id(uint64_t source_nonce, uint64_t target_nonce)
-{
-    uint64_t id = mix(mix(source_nonce) + target_nonce) & ~ROLE_BIT;
-
-    return id == 0 || id == GENERATION_JUST_CREATED ? ~ROLE_BIT : id;
-}
-
-void lineage_full_sync_source(struct generation *generation, uint64_t id)
-{
-    remember(generation, generation->bitmap);
-    generation->bitmap = id;
-}
-
-void lineage_full_sync_target(struct generation *generation, uint64_t id)
-{
-    remember(generation, generation->current);
-    generation->current = id;
-    generation->bitmap = 0;
-}
-
 void lineage_synced(struct generation *generation)
 {
     remember(generation, generation->bitmap);

@@ -558,9 +558,9 @@ void request_disk_done(struct core *core, uint64_t tag, int code)
     if (!request || request->local != LEG_PENDING)
         return;
     core->local_pending--;
-    request->local = code ? LEG_FAILED : LEG_DONE;
-    if (code)
+    if (code) /* ends the session too; as long as this leg is pending, that completes nothing */
         core_disk_failed(core, code, request->op == REPLICA_OP_READ ? "reading" : "writing");
+    request->local = code ? LEG_FAILED : LEG_DONE;
     if (request->op == REPLICA_OP_READ)
         read_over(core, request, code);
     else

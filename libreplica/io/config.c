@@ -252,10 +252,10 @@ int config_load(const char *directory, const char *node, struct config *config,
     return code;
 }
 
-int config_parse_text(const char *text, size_t length, const char *name, const char *node,
-                      struct config *config, struct replica_error *error)
+int config_parse_in(const char *directory, const char *text, size_t length, const char *name,
+                    const char *node, struct config *config, struct replica_error *error)
 {
-    struct config_build build = {.directory = DIRECTORY_DEFAULT, .node = node, .error = error};
+    struct config_build build = {.directory = directory, .node = node, .error = error};
     int code = tree_add(&build, text, length, name);
 
     if (code == 0)
@@ -264,6 +264,12 @@ int config_parse_text(const char *text, size_t length, const char *name, const c
         code = build_result(&build, config);
     build_close(&build);
     return code;
+}
+
+int config_parse_text(const char *text, size_t length, const char *name, const char *node,
+                      struct config *config, struct replica_error *error)
+{
+    return config_parse_in(DIRECTORY_DEFAULT, text, length, name, node, config, error);
 }
 
 void config_free(struct config *config)

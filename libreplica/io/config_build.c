@@ -493,6 +493,7 @@ static int resource_finish(struct scope *scope, struct config_built *built)
 
     r->core.requests_max = REQUESTS_MAX;
     r->core.confirm_interval = CONFIRM_INTERVAL;
+    r->core.al_extents = r->al_extents;
     memcpy(r->core.resource, r->name, sizeof r->core.resource);
     memcpy(r->core.node, r->local.name, sizeof r->core.node);
     memcpy(r->core.peer_node, r->peer.name, sizeof r->core.peer_node);

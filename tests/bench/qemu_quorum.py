@@ -35,7 +35,7 @@ def free_port():
 class QemuQuorum:
     """Starts both daemons; `socket` is where the client connects."""
 
-    def __init__(self, directory, size, aio="io_uring"):
+    def __init__(self, directory, size, aio="native"):
         self.directory = directory
         self.socket = f"{directory}/quorum.nbd"
         self.port = free_port()

@@ -47,7 +47,7 @@ static void check_message(const struct stream *stream, unsigned index,
     ck_assert_uint_eq(wire_encode(message, b), size);
     ck_assert_mem_eq(a, b, size);
     for (uint32_t i = 0; i < sent->data_bytes; i++)
-        ck_assert_uint_eq(data[i], index & 0xff);
+        REQUIRE(data[i] == (index & 0xff));
 }
 
 /* Feeds the stream in pieces of at most `most` bytes, of random length when `seed`. */
@@ -74,7 +74,7 @@ static void run_stream(const struct stream *stream, uint32_t most, uint64_t *see
             check_message(stream, count++, framer_take(&framer), data);
             continue;
         }
-        ck_assert_uint_gt(length, 0);
+        REQUIRE(length > 0);
         if (length > most)
             length = seed ? 1 + unit_below(seed, most) : most;
         if (length > stream->size - at)
@@ -83,7 +83,7 @@ static void run_stream(const struct stream *stream, uint32_t most, uint64_t *see
             break;
         memcpy(place, stream->bytes + at, length);
         at += length;
-        ck_assert_int_eq(framer_advance(&framer, length, NULL), 0);
+        REQUIRE(framer_advance(&framer, length, NULL) == 0);
     }
     ck_assert_uint_eq(count, MESSAGES);
 }

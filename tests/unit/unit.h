@@ -29,6 +29,13 @@
         return failed ? EXIT_FAILURE : EXIT_SUCCESS;              \
     }
 
+/* For the inside of long loops: ck_assert tells the parent process of each success. */
+#define REQUIRE(fact)                  \
+    do {                               \
+        if (!(fact))                   \
+            ck_abort_msg("%s", #fact); \
+    } while (0)
+
 /* splitmix64: the same numbers everywhere from the same seed. */
 static inline uint64_t unit_random(uint64_t *state)
 {

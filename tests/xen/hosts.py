@@ -9,9 +9,9 @@
     pair.close()
 
 Each host has a read-only root under a tmpfs, our program as a further
-read-only layer, and two disks that survive the machine: `state` (mounted,
-holds /etc/tapdrbd.d and /var/lib/tapdrbd) and `data` (/dev/test/data). The
-disks are files that QEMU writes through the page cache of the test machine:
+read-only layer, and disks that survive the machine: `state` (mounted, holds
+/etc/tapdrbd.d and /var/lib/tapdrbd), `data` (/dev/test/data, what is
+replicated) and `scratch` (/dev/test/scratch, for disks beside ours). They are files that QEMU writes through the page cache of the test machine:
 killing QEMU kills a machine, not its disks. For losing what was not flushed
 see powercut.py, which the hosts of Pair(volatile=True) use.
 """
@@ -36,8 +36,9 @@ KERNEL_ARGUMENTS = ("console=hvc0 panic=1 quiet loglevel=4 net.ifnames=0 "
 # qemu64 knows no AES; these are emulated faster than TLS without them.
 CPU_PV = ("qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+movbe,"
           "+rdrand")
-# PVH and HVM guests need SVM, which comes with the largest model.
-CPU_SVM = "max,-smap,-smep,-rdtscp"
+# PVH and HVM guests need SVM, which comes with the largest model. Under nested
+# emulation AVX sometimes faults in a guest that was told it has it.
+CPU_SVM = "max,-smap,-smep,-rdtscp,-xsave,-avx,-avx2"
 
 
 def say(text):
@@ -111,6 +112,7 @@ class Host(Agent):
         if settings["volatile"]:
             self.volatile = VolatileDisk(self.data_path, self.file("nbd"))
         make_disk(self.file("state.img"), 256)
+        make_disk(self.file("scratch.img"), 256)
         image.run(["mke2fs", "-q", "-t", "ext4", "-F", self.file("state.img")])
 
     def file(self, name):
@@ -170,6 +172,7 @@ class Host(Agent):
             command += self._disk("product", settings["product"], readonly=True)
         command += self._disk("state", self.file("state.img"))
         command += self._disk("data", self._data_source())
+        command += self._disk("scratch", self.file("scratch.img"))
         return command + self._network()
 
     def power_on(self):

@@ -15,8 +15,12 @@ import traceback
 import image
 from guest import Guest
 from hosts import Pair
+from resource_kinds import KINDS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+DISKS = ("data.img", "data.img.stable", "state.img", "scratch.img")
 
 
 class Failure(Exception):
@@ -34,6 +38,7 @@ class Scenario:
         self.function = function
         self.name = name
         self.product = options.get("product", False)
+        self.only_ours = options.get("only_ours", False)
         self.suites = options.get("suites", tuple(image.SUITES))
         self.long = options.get("long", False)
         self.seconds = options.get("seconds", 180)
@@ -44,8 +49,9 @@ SCENARIOS = {}
 
 
 def scenario(name, **options):
-    """Register a scenario. Options: product (needs our program), suites,
-    long (only with --long), seconds (its time bound)."""
+    """Register a scenario. Options: product (needs our program), only_ours
+    (senseless with another kind of resource), suites, long (only with
+    --long), seconds (its time bound)."""
     def register(function):
         if name in SCENARIOS:
             raise ValueError(f"two scenarios are named {name}")
@@ -57,11 +63,13 @@ def scenario(name, **options):
 class Lab:
     """The surroundings of one run of one scenario on one suite."""
 
-    def __init__(self, suite, directory, product=None, long=False):
+    def __init__(self, suite, directory, product=None, long=False,
+                 kind="tapdrbd"):
         self.suite = suite
         self.directory = directory
         self.product = product
         self.long = long
+        self.kind = kind
         self._pairs = []
         self._guests = []
         os.makedirs(directory, exist_ok=True)
@@ -88,6 +96,10 @@ class Lab:
         self._guests.append(guest)
         return guest
 
+    def resource(self, pair, name="vm1", **settings):
+        """A replicated resource on the pair, configured but not yet up."""
+        return KINDS[self.kind](pair, name, **settings)
+
     def stamper(self):
         """The stamper as a program of this machine, to read disk files."""
         return os.path.join(image.boot_files(self.suite), "stamper")
@@ -109,7 +121,7 @@ class Lab:
                      "ps -ef", "dmesg | tail -100",
                      "tail -n 200 /var/log/xen/*.log",
                      "tapdrbdadm status; tapdrbdadm status --json",
-                     "tail -n 500 /var/log/tapdrbd*.log /var/log/syslog")
+                     "tail -n 500 /var/log/messages /run/tapdrbd/*.log")
         try:
             with open(host.file("state.txt"), "w", encoding="utf-8") as stream:
                 for question in questions:
@@ -125,7 +137,7 @@ class Lab:
             pair.close()
             if not keep_disks:
                 for host in pair.hosts:
-                    for name in ("data.img", "data.img.stable", "state.img"):
+                    for name in DISKS:
                         if os.path.exists(host.file(name)):
                             os.unlink(host.file(name))
 

@@ -7,6 +7,7 @@ Usage: run.py [options] [name ...]      names may be prefixes; none: all
   --suite S          bookworm (Xen 4.17, the default), trixie (4.20) or all
   --long             also what does not fit an ordinary run
   --product IMAGE    use this packed program instead of building the checkout
+  --kind KIND        tapdrbd (ours), or drbd: the kernel's, for comparison
   --artefacts DIR    where logs go (kept when a scenario fails)
   --keep             keep disks and logs of all scenarios
   --limit SECONDS    no scenario is begun after that time
@@ -28,7 +29,13 @@ from agent import CommandFailed, HostGone
 from guest import GuestFailed
 from lab import SCENARIOS, Failure, Lab, Skip, build_product
 
-import scenarios_harness  # noqa: F401  (registers its scenarios)
+from resource_kinds import KINDS
+
+# Importing registers the scenarios.
+import scenarios_harness  # noqa: F401
+import scenarios_disk  # noqa: F401
+import scenarios_failure  # noqa: F401
+import scenarios_link  # noqa: F401
 
 EXPECTED = (Failure, CommandFailed, HostGone, GuestFailed, image.ImageError)
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap",
@@ -53,6 +60,7 @@ def parse_arguments():
                         choices=sorted(image.SUITES) + ["all"])
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--product")
+    parser.add_argument("--kind", default="tapdrbd", choices=sorted(KINDS))
     parser.add_argument("--artefacts")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--limit", type=int, default=3600)
@@ -77,6 +85,12 @@ def missing_programs():
                    if shutil.which(program) is None})
 
 
+def time_bound(entry, long):
+    """More for a long run, and more when the machine is busy with others."""
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return int(entry.seconds * (4 if long else 1) * min(max(busy, 1), 4))
+
+
 class Runner:
     """Counts results and keeps the run's directory."""
 
@@ -98,6 +112,18 @@ class Runner:
             self.products[suite] = build_product(suite, self.directory)
         return self.products[suite]
 
+    def _needed_product(self, entry, suite):
+        if not entry.product:
+            return None
+        if self.options.kind != "tapdrbd":
+            if entry.only_ours:
+                raise Skip(f"{self.options.kind} has nothing like it")
+            return None
+        product = self.product(suite)
+        if product is None:
+            raise Skip("this checkout does not build the program yet")
+        return product
+
     def run(self, entry, suite):
         title = f"{entry.name} on {suite}"
         if suite not in entry.suites:
@@ -110,11 +136,10 @@ class Runner:
         directory = os.path.join(self.directory, f"{entry.name}-{suite}")
         lab, failed = None, True
         try:
-            product = self.product(suite) if entry.product else None
-            if entry.product and product is None:
-                raise Skip("the program is not built by this checkout yet")
-            lab = Lab(suite, directory, product, self.options.long)
-            signal.alarm(entry.seconds * (4 if self.options.long else 1))
+            product = self._needed_product(entry, suite)
+            lab = Lab(suite, directory, product, self.options.long,
+                      self.options.kind)
+            signal.alarm(time_bound(entry, self.options.long))
             entry.function(lab)
             failed = False
             self.passed += 1
@@ -124,7 +149,8 @@ class Runner:
             failed = False
             self._skip(title, reason)
         except TooLong:
-            self._fail(title, lab, f"not done within {entry.seconds} s")
+            self._fail(title, lab, "not done within "
+                       f"{time_bound(entry, self.options.long)} s")
         except EXPECTED as error:
             self._fail(title, lab, error)
         except Exception as error:  # a defect of the scenario is a failure too

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The parts of a run, one function each: part(options, builds, tally)."""
+import glob
+import os
+import re
+import sys
+import time
+
+from tally import Command
+
+CHECKS = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
+LAST_LINE = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+
+
+# ---- unit ------------------------------------------------------------------------------------
+
+def count_log(name, path, tally):
+    """One test program's log: Check's own count, or one case for a program without Check."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    with open(path[:-4] + ".trs", encoding="ascii") as file:
+        result = re.search(r"^:test-result: (\w+)", file.read(), re.M)
+    found = CHECKS.findall(text)
+    checks, failures, errors = (sum(int(row[i]) for row in found) for i in range(3))
+    bad = failures + errors
+    good = result and result.group(1) == "PASS"
+    tally.total("unit cases", checks)
+    if good and not bad:
+        tally.passed(name, checks or 1, quiet=True)
+    elif result and result.group(1) == "SKIP":
+        tally.skipped(name, text.strip().splitlines()[-1] if text.strip() else "by itself")
+    else:
+        tally.passed(name, checks - bad, quiet=True)
+        tally.failed(name, f"{path} ends:\n" + "\n".join(text.splitlines()[-30:]), max(bad, 1))
+
+
+def make_check(kind, builds, tally):
+    directory = builds.get(kind)
+    if not directory:
+        return
+    for old in glob.glob(f"{directory}/tests/**/*.trs", recursive=True):
+        os.unlink(old)
+    environment = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1")
+    command = Command(["make", "-s", "check", f"-j{os.cpu_count()}"], builds.log(f"check-{kind}"),
+                      900, directory, environment)
+    before = dict(tally.counts)
+    for trs in sorted(glob.glob(f"{directory}/tests/**/*.trs", recursive=True)):
+        name = os.path.relpath(trs[:-4], f"{directory}/tests")
+        count_log(f"{name} ({kind})", trs[:-4] + ".log", tally)
+    told = tally.counts["failed"] > before["failed"]
+    if (command.code and not told) or tally.counts == before:
+        tally.failed(f"make check ({kind})", command.why())
+    elif not told:
+        cases = tally.counts["passed"] - before["passed"]
+        tally.say(f"PASS make check ({kind}): {cases} cases, {command.seconds:.0f} s")
+
+
+def unit(_options, builds, tally):
+    make_check("gcc", builds, tally)
+    builds.get("clang")
+    make_check("sanitizers", builds, tally)
+
+
+# ---- sim -------------------------------------------------------------------------------------
+
+def simulator(options, builds, tally):
+    directory = builds.get("gcc")
+    if not directory:
+        return
+    program = f"{directory}/tests/sim/sim"
+    if not os.path.exists(program):
+        tally.skipped("sim", "not built")
+        return
+    schedules = options.schedules or (1000000 if options.long else 20000)
+    seed = options.seed if options.seed is not None else int(time.time())
+    tally.say(f"{schedules} schedules from seed {seed}")
+    command = Command([program, "--schedules", str(schedules), "--seed", str(seed)],
+                      builds.log("sim"), 36000 if options.long or options.schedules else 600,
+                      echo=tally.say)
+    found = re.search(r"^sim: (\d+) schedules", command.output(), re.M)
+    tally.total("schedules", int(found.group(1)) if found else 0)
+    if command.code or not found:
+        tally.failed("sim", command.why())
+    else:
+        tally.passed("sim")
+
+
+# ---- fuzz ------------------------------------------------------------------------------------
+
+def fuzz_one(name, program, seconds, builds, root, tally):
+    corpus = f"{root}/tests/fuzz/corpus/{name}"
+    work = f"{builds.directory}/fuzz/{name}"
+    os.makedirs(work, exist_ok=True)
+    command = Command([program, f"-max_total_time={seconds}", "-print_final_stats=1", "-verbosity=0",
+                       "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={work}/", work,
+                       *([corpus] if os.path.isdir(corpus) else [])],
+                      builds.log(f"fuzz-{name}"), seconds + 120, work)
+    found = re.search(r"number_of_executed_units:\s+(\d+)", command.output())
+    executions = int(found.group(1)) if found else 0
+    tally.total("fuzz executions", executions)
+    if command.code or not executions:
+        tally.failed(f"fuzz {name}", command.why())
+    else:
+        tally.passed(f"fuzz {name}: {executions} executions in {command.seconds:.0f} s")
+
+
+def fuzz(options, builds, tally):
+    directory = builds.get("fuzzers")
+    if not directory:
+        return
+    programs = sorted(path for path in glob.glob(f"{directory}/tests/fuzz/fuzz_*")
+                      if os.access(path, os.X_OK) and not os.path.isdir(path))
+    if not programs:
+        tally.skipped("fuzz", "no fuzzer is built")
+        return
+    each = 600 if options.long else max(5, min(30, 240 // len(programs)))
+    for path in programs:
+        name = os.path.basename(path)[len("fuzz_"):]
+        fuzz_one(name, path, each, builds, builds.root, tally)
+
+
+# ---- what has a runner of its own ---------------------------------------------------------------
+
+def last_line_counts(name, command, tally, what):
+    """Takes over the counts of a runner that ends as this one does."""
+    found = LAST_LINE.findall(command.output())
+    if not found:
+        tally.failed(name, command.why())
+        return
+    passed, failed, skipped = (int(count) for count in found[-1])
+    tally.counts["passed"] += passed
+    tally.counts["skipped"] += skipped
+    tally.counts["failed"] += failed
+    tally.total(what, passed + failed)
+    tally.failures += [f"{name}: {line[5:90]}" for line in command.output().splitlines()
+                       if line.startswith("FAIL ")]
+    if command.code and not failed:
+        tally.failed(name, command.why())
+
+
+def programs_there(directory, name, tally):
+    for program in ("tapdisk-drbd", "tapdrbdadm"):
+        if not os.path.exists(f"{directory}/sbin/{program}"):
+            tally.skipped(name, f"{program} is not built")
+            return False
+    return True
+
+
+def pair(options, builds, tally):
+    directory = builds.get("gcc")
+    if not directory or not programs_there(directory, "pair", tally):
+        return
+    limit = 7200 if options.long else 840
+    command = Command([sys.executable, f"{builds.root}/tests/pair/run.py", "--bin", f"{directory}/sbin",
+                       "--limit", str(limit), *(["--long"] if options.long else [])],
+                      builds.log("pair"), limit + 300, echo=tally.say)
+    last_line_counts("pair", command, tally, "pair scenarios")
+
+
+def bench(options, builds, tally):
+    directory = builds.get("gcc")
+    if not directory or not programs_there(directory, "bench", tally):
+        return
+    pairs = ["--pairs", "15", "--seconds", "10"] if options.long else ["--pairs", "5"]
+    command = Command([sys.executable, f"{builds.root}/tests/bench/run.py", "--bin", f"{directory}/sbin",
+                       *pairs], builds.log("bench"), 1800 if options.long else 300, echo=tally.say)
+    last_line_counts("bench", command, tally, "loads measured")
+
+
+def xen(options, builds, tally):
+    runner = f"{builds.root}/tests/xen/run.py"
+    if not os.path.exists(runner):
+        tally.skipped("xen", "no scenarios here")
+        return
+    limit = 14400 if options.long else max(60, min(1500, int(options.end - time.monotonic())))
+    command = Command([sys.executable, runner, "--limit", str(limit),
+                       *(["--long", "--suite", "all"] if options.long else [])],
+                      builds.log("xen"), limit + 600, echo=tally.say)
+    last_line_counts("xen", command, tally, "Xen scenarios")

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Scenarios: a host, a process or the power fails under load.
+
+What the guest was told is written must be there afterwards, on whichever
+host the guest is started next.
+"""
+
+import random
+import time
+
+from journal import Contents, compare
+from lab import Failure, scenario
+from scenarios_disk import disk_size, expect_same
+from scenarios_harness import expect_clean
+from guest import GuestFailed
+
+PEER_TIMEOUT = 6
+# The loads under which hosts are killed, from one write at a time to many.
+LOADS = (
+    {"depth": 1, "flush": 4}, {"depth": 8, "flush": 16, "max": 8},
+    {"depth": 32, "flush": 0}, {"depth": 16, "max": 32, "flush": 64},
+    {"depth": 4, "order": "seq", "max": 16, "flush": 8},
+)
+
+
+def delay_link(pair, milliseconds):
+    """A slow cable: an acknowledgement that does not wait for the peer is
+    then far ahead of the data, and a kill shows it."""
+    for host in pair.hosts:
+        host.run("modprobe sch_netem; tc qdisc replace dev link0 root netem "
+                 f"delay {milliseconds}ms limit 10000")
+
+
+@scenario("kill-primary", product=True, seconds=400)
+def kill_primary(lab):
+    """The guest's host is killed under load; the guest goes on at the peer."""
+    seed = random.randrange(1 << 30)
+    lab.say(f"seed {seed}")
+    chance = random.Random(seed)
+    pair = lab.pair()
+    resource = lab.resource(pair)
+    for attempt in range(20 if lab.long else 3):
+        load = LOADS[attempt % len(LOADS)]
+        delay = (0, 40)[attempt % 2]
+        kill_once(lab, pair, resource, chance, load, delay)
+        pair.alpha.boot()
+        pair.beta.run("xl destroy vm1", check=False)
+        resource.released(pair.beta)
+        pair.beta.run(f"{resource.tool} down {resource.name}")
+
+
+def kill_once(lab, pair, resource, chance, load, delay):
+    resource.create()
+    delay_link(pair, delay)
+    resource.ready(pair.alpha)
+    guest = lab.guest("vm1", [resource.disk_line()])
+    guest.start(pair.alpha)
+    guest.stamp(blocks=4096, **load)
+    guest.wait_writes(chance.randrange(30, 400), 90)
+    time.sleep(chance.random() / 5)  # the moment of death, not a wait
+    pair.alpha.kill()
+    lab.say(f"killed after {guest.journal.acknowledged} writes, link delay "
+            f"{delay} ms, load {load}")
+    begin = time.monotonic()
+    resource.ready(pair.beta)
+    guest.start(pair.beta)
+    lab.say(f"the guest runs on beta after {time.monotonic() - begin:.0f} s")
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+    guest.stamp(blocks=4096, depth=4, count=50).wait(60)
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+    guest.close()
+
+
+@scenario("ext4-failover", product=True, seconds=240)
+def ext4_failover(lab):
+    """ext4 in the guest passes fsck after its host was killed."""
+    pair = lab.pair()
+    resource = lab.resource(pair)
+    resource.create()
+    resource.ready(pair.alpha)
+    guest = lab.guest("vm1", [resource.disk_line()])
+    guest.start(pair.alpha)
+    # By path: busybox's shell would take its own applet.
+    guest.run("/bin/mke2fs -q -t ext4 -F /dev/xvda 65536k && mkdir -p /mnt/d && "
+              "mount -t ext4 /dev/xvda /mnt/d", timeout=90)
+    guest.run("dd if=/dev/urandom of=/mnt/d/kept bs=64k count=64 && "
+              "md5sum /mnt/d/kept >/mnt/d/sum && sync", timeout=60)
+    guest.send("n=0; while dd if=/dev/urandom of=/mnt/d/f$n bs=16k count=4; "
+               "do n=$((n+1)); echo made $n; done 2>/dev/null")
+    guest.wait_line(r"^made 40$", 60)
+    pair.alpha.kill()
+    resource.ready(pair.beta)
+    guest.start(pair.beta)
+    code, lines = guest.run("/bin/e2fsck -p /dev/xvda", timeout=90, check=False)
+    lab.check(code in (0, 1), f"/bin/e2fsck -p: {code} {lines[-5:]}")
+    guest.run("/bin/e2fsck -f -n /dev/xvda", timeout=90)
+    guest.run("mkdir -p /mnt/d && mount -t ext4 /dev/xvda /mnt/d && "
+              "cd /mnt/d && md5sum -c sum", timeout=60)
+
+
+def expect_no_writes(lab, guest, seconds, text):
+    """No write is acknowledged for that long. Those that were reported but
+    still on their way are let through first."""
+    count = -1
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        count = guest.journal.acknowledged
+        time.sleep(0.3)
+    try:
+        guest.wait_writes(1, seconds)
+    except GuestFailed:
+        return
+    raise Failure(f"{text}: {guest.journal.acknowledged - count} writes were "
+                  "acknowledged")
+
+
+@scenario("peer-stop", product=True, only_ours=True, seconds=240)
+def peer_stop(lab):
+    """P1: the peer's process hangs: writes wait, then the loss is recorded."""
+    pair = lab.pair()
+    alpha, beta = pair.hosts
+    resource = lab.resource(pair, net={"timeout": PEER_TIMEOUT * 10})
+    resource.create()
+    guest = lab.guest("vm1", [resource.disk_line()])
+    guest.start(alpha)
+    guest.stamp(blocks=4096, depth=4)
+    guest.wait_writes(50, 60)
+    pid = resource.pid(beta)
+    beta.run(f"kill -STOP {pid}")
+    expect_no_writes(lab, guest, PEER_TIMEOUT / 2 - 1.5, "the peer hangs")
+    beta.run(f"kill -CONT {pid}")
+    guest.wait_writes(50, 30)
+    lab.say("writes waited while the peer hung, and went on with it")
+
+    before = alpha.run(f"tapdrbdadm dump-md {resource.name}", check=False).out
+    beta.run(f"kill -STOP {pid}")
+    guest.wait_writes(50, PEER_TIMEOUT * 4 + 20)
+    facts = resource.facts(alpha)
+    lab.check(facts[2] != "Connected", f"status still says {facts}")
+    after = alpha.run(f"tapdrbdadm dump-md {resource.name}", check=False).out
+    lab.check(before != after, "the metadata do not show the loss (P7)")
+    lab.say(f"the guest went on alone; status: {facts}")
+    beta.run(f"kill -CONT {pid}")
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+
+
+@scenario("kill-secondary", product=True, seconds=240)
+def kill_secondary(lab):
+    """The peer's host dies: the guest goes on, and the pair heals."""
+    pair = lab.pair()
+    resource = lab.resource(pair, net={"timeout": PEER_TIMEOUT * 10})
+    resource.create()
+    resource.ready(pair.alpha)
+    guest = lab.guest("vm1", [resource.disk_line()])
+    guest.start(pair.alpha)
+    size = disk_size(guest)
+    load = guest.stamp(blocks=4096, depth=4)
+    guest.wait_writes(100, 60)
+    pair.beta.kill()
+    guest.wait_writes(200, 60)
+    pair.beta.boot()
+    resource.up(pair.beta)
+    resource.wait_healthy()
+    guest.wait_writes(50, 60)
+    guest.stop_stamping(load)
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+    expect_same(lab, resource, size)
+
+
+@scenario("power-cut-both", product=True, long=True, seconds=400)
+def power_cut_both(lab):
+    """Both hosts lose power: flushed writes are there, replicas equal."""
+    pair = lab.pair(volatile=True)
+    resource = lab.resource(pair)
+    seed = random.randrange(1 << 30)
+    lab.say(f"seed {seed}")
+    for attempt in range(10 if lab.long else 2):
+        power_cut_once(lab, pair, resource, seed + attempt)
+
+
+def power_cut_once(lab, pair, resource, seed):
+    resource.create()
+    resource.ready(pair.alpha)
+    guest = lab.guest("vm1", [resource.disk_line()])
+    guest.start(pair.alpha)
+    size = disk_size(guest)
+    guest.stamp(unit=512, blocks=16384, depth=8, max=16, flush=32)
+    guest.wait_writes(300, 90)
+    lost = [host.power_cut(seed) for host in pair.hosts]
+    lab.say(f"unflushed sectors lost: {lost}")
+    wrong = compare(guest.journal, Contents.read_file(
+        lab.stamper(), pair.alpha.data_path, unit=512, blocks=16384),
+        flushed_only=True)
+    lab.check(not wrong, f"alpha's disk: {wrong[:5]}")
+    for host in pair.hosts:
+        host.power_on()
+    for host in pair.hosts:
+        host.wait_up()
+        resource.up(host)
+    resource.wait_healthy()
+    expect_same(lab, resource, size)
+    for host in pair.hosts:
+        host.run(f"{resource.tool} down {resource.name}")
+    guest.close()
