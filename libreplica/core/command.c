@@ -85,6 +85,10 @@ void command_take(struct core *core, const struct event *event)
         answer(core, event->command.cookie, REPLICA_E_INVALID, "no such command");
         return;
     }
+    if (core->down) {
+        answer(core, event->command.cookie, REPLICA_E_SHUTDOWN, "the resource is down");
+        return;
+    }
     if (core->command.phase != COMMAND_IDLE) {
         snprintf(text, sizeof text, "%s: another command is under way; try again when it is done",
                  core->config.resource);

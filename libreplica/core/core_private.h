@@ -227,7 +227,8 @@ struct session {
     bool peer_discards;
     uint64_t connect_at;
     int last_code;
-    uint64_t flush_tag; /* of the flush under way; 0: none */
+    uint64_t flush_tag;   /* of the flush under way; 0: none */
+    uint64_t progress_at; /* when the handshake last went on */
     bool hello_seen, ready_seen, map_seen;
     struct wire_hello hello;
     struct wire_state state; /* the peer's, as of now */
@@ -372,13 +373,14 @@ struct core {
     enum replica_disk disk, peer_disk;
     enum leg_mode mode;
     bool inherited; /* MODE_UNRECORDED, and what the last Primary left unflushed is not known */
-    bool down; /* COMMAND_DOWN is done */
+    bool down;      /* COMMAND_DOWN is done */
 
     struct request *requests; /* config.requests_max */
     struct request_queue free, parked, admit, cold, start, reads, flushes, held;
     struct request *owed_first, *owed_last; /* by age */
     uint32_t requests_used, local_pending;
     uint32_t parked_count;
+    bool al_moved;         /* a transaction was written: look at `cold` */
     uint64_t admit_ticket; /* the confirm that the head of `admit` waits for; 0: none */
 
     struct peer_slot *peer_slots; /* CORE_PEER_SLOTS */

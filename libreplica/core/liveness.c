@@ -26,11 +26,37 @@ static uint64_t min64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* When the oldest request that the peer has not answered was sent; UINT64_MAX: none. */
+/* In a handshake, while it is the peer's turn: pings may go on for ever between two nodes of which
+ * one never gets to its HELLO. */
+static bool is_peers_turn(const struct core *core)
+{
+    switch (core->session.phase) {
+    case SESSION_HELLO:
+    case SESSION_STATE:
+    case SESSION_READY:
+    case SESSION_MAP_AWAIT:
+    case SESSION_MAP_SEND:
+    case SESSION_MAP_FINISH:
+        return true;
+    case SESSION_NONE:
+    case SESSION_QUIESCE:
+    case SESSION_FLUSH:
+    case SESSION_PREPARE_MAP:
+    case SESSION_PREPARE:
+    case SESSION_COMMIT:
+    case SESSION_LIVE:
+        break;
+    }
+    return false;
+}
+
+/* Since when the peer owes the oldest of its answers; UINT64_MAX: it owes none. */
 static uint64_t oldest(const struct core *core)
 {
     uint64_t at = core->owed_first ? core->owed_first->sent_at : UINT64_MAX;
 
+    if (is_peers_turn(core))
+        at = min64(at, core->session.progress_at);
     if (core->loss.phase == LOSS_DISK)
         at = min64(at, core->loss.asked_at);
     if (core->confirm.running && core->confirm.peer_pending)

@@ -180,6 +180,7 @@ static bool al_done(struct core *core, uint64_t tag, int code)
     persist->al_busy = false;
     if (code == 0) {
         actlog_written(core->actlog);
+        core->al_moved = true;
     } else {
         actlog_failed(core->actlog);
     }

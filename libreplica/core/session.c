@@ -114,11 +114,13 @@ void session_link_up(struct core *core)
     if (session->link == LINK_UP)
         session_end(core, REPLICA_E_LINK);
     else if (session->link == LINK_IDLE || session->link == LINK_CLOSING) {
+        session->closing_for_good |= session->link == LINK_IDLE;
         core_emit(core, ACTION_LINK_CLOSE)->link_close.code = REPLICA_E_LINK;
         session->link = LINK_CLOSING;
         return;
     }
     session->link = LINK_UP;
+    session->progress_at = core->now;
     session->phase = SESSION_QUIESCE;
     session->number++;
     session->was_live = session->hello_seen = session->ready_seen = session->map_seen = false;
@@ -316,6 +318,8 @@ void session_message(struct core *core, const struct wire_message *message,
         return;
     }
     liveness_heard(core);
+    if (message->type != WIRE_PING && message->type != WIRE_PONG && session_handshaking(core))
+        core->session.progress_at = core->now;
     switch (message->type) {
     case WIRE_PING:
         core_send(core, WIRE_PONG, NULL)->value = message->value;
@@ -357,5 +361,8 @@ bool session_pump(struct core *core)
         open_link(core);
         return true;
     }
-    return handshake_pump(core);
+    if (!handshake_pump(core))
+        return false;
+    session->progress_at = core->now;
+    return true;
 }

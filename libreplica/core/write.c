@@ -388,6 +388,9 @@ static bool pump_cold(struct core *core)
     struct request *request;
     bool moved = false;
 
+    if (!core->al_moved && core_has_disk(core))
+        return false;
+    core->al_moved = false;
     core->cold = (struct request_queue){0};
     while ((request = queue_pop(&waiting))) {
         if (is_hot(core, request) || !core_has_disk(core)) {

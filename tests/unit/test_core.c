@@ -308,5 +308,265 @@ START_TEST(test_flush_before_hello)
 }
 END_TEST
 
+/* ---- the activity log --------------------------------------------------------------------------
+ */
+
+#define BIG_BYTES ((uint64_t)1 << 30)
+#define EXTENT ((uint64_t)METADATA_AL_EXTENT_BYTES)
+
+/* One write in each of `count` extents, from extent `first` on. */
+static void touch(struct pair *pair, unsigned first, unsigned count)
+{
+    for (unsigned i = first; i < first + count; i++) {
+        pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, i * EXTENT, 512, (uint8_t)(i + 1));
+        pair_run(pair);
+    }
+}
+
+/* P4: an extent gives its place away only after both nodes have flushed. */
+START_TEST(test_eviction)
+{
+    struct pair *pair = pair_new(BIG_BYTES);
+    unsigned last;
+    int from;
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    touch(pair, 0, METADATA_AL_EXTENTS_MIN);
+    ck_assert_int_eq(pair_find(pair, 0, "a: send FLUSH"), -1);
+    from = (int)pair->traced;
+    pair->node[PAIR_B].hold = HOLD_FLUSH;
+    last = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 100 * EXTENT, 512, 1);
+    pair_run(pair);
+    ck_assert_int_eq(pair_find(pair, from, "a: write activity-log"), -1);
+    ck_assert(!pair->request[last].done);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[last].done);
+    PAIR_ORDER(pair, from, "a: done flush", "b: done flush", "b: send FLUSH_ACK",
+               "a: write activity-log", "a: done activity-log", "a: disk write*");
+    pair_free(pair);
+}
+END_TEST
+
+/* P4, alone: the bits are on disk, and the data flushed, before the extent leaves the log. And
+ * after a crash everything that the peer has not got is marked (P3). */
+START_TEST(test_eviction_alone)
+{
+    struct pair *pair = pair_new(BIG_BYTES);
+    int from;
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    touch(pair, 0, METADATA_AL_EXTENTS_MIN);
+    from = (int)pair->traced;
+    touch(pair, 200, 1);
+    PAIR_ORDER(pair, from, "a: done bitmap", "a: write activity-log", "a: done activity-log",
+               "a: disk write*");
+    PAIR_ORDER(pair, from, "a: done flush", "a: write activity-log");
+    touch(pair, 201, 20);
+    pair_crash(pair, PAIR_A);
+    pair->node[PAIR_A].hold = 0;
+    pair_attach(pair, PAIR_A);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    for (unsigned i = 0; i < 221; i++)
+        if (i < METADATA_AL_EXTENTS_MIN || i >= 200)
+            ck_assert_uint_eq(pair->node[PAIR_B].data[i * EXTENT], (uint8_t)(i + 1));
+    pair_free(pair);
+}
+END_TEST
+
+/* A discard of the whole gigabyte needs more extents than there are: it runs in pieces, and other
+ * writes get through. */
+START_TEST(test_large_discard)
+{
+    struct pair *pair = pair_new(BIG_BYTES);
+    unsigned discard, write, zeroes;
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    touch(pair, 0, 80);
+    discard = pair_submit(pair, PAIR_A, REPLICA_OP_DISCARD, 0, (uint32_t)BIG_BYTES - 512, 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, BIG_BYTES - 512, 512, 1);
+    zeroes = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE_ZEROES, 0, 8 << 20, 0);
+    pair_run(pair);
+    ck_assert(pair->request[discard].done && pair->request[write].done);
+    ck_assert(pair->request[zeroes].done);
+    ck_assert_int_eq(pair->request[discard].code, 0);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[79 * EXTENT], 0);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[BIG_BYTES - 512], 1);
+    pair_submit(pair, PAIR_A, REPLICA_OP_DISCARD, 0, (uint32_t)BIG_BYTES, 0);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, BIG_BYTES);
+    pair_free(pair);
+}
+END_TEST
+
+/* The most that one step can emit: every request waits for a peer that goes away. */
+START_TEST(test_full_house)
+{
+    struct pair *pair = primary();
+    unsigned done = 0;
+
+    pair->node[PAIR_B].hold = HOLD_WRITE;
+    while (core_room(pair->node[PAIR_A].core) > 0)
+        pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, pair->requests * 4096, 4096, 1);
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 1);
+    ck_assert_int_eq(pair->request[256].code, REPLICA_E_BUSY);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    for (unsigned i = 0; i < 256; i++)
+        done += pair->request[i].done && pair->request[i].code == 0;
+    ck_assert_uint_eq(done, 256);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, 256 * 4096);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    pair_free(pair);
+}
+END_TEST
+
+/* ---- the handshake
+ * ------------------------------------------------------------------------------- */
+
+/* A peer that answers pings but never gets to its HELLO does not keep a promotion waiting. */
+START_TEST(test_handshake_stalls)
+{
+    struct pair *pair = fresh();
+
+    pair_cut(pair, REPLICA_E_LINK);
+    pair->node[PAIR_B].hold = HOLD_FLUSH; /* its disk hangs before HELLO */
+    pair_run(pair);
+    pair_ask(pair, PAIR_A, COMMAND_PROMOTE, 0);
+    pair_advance(pair, 20ull * PAIR_SECOND);
+    ck_assert(!pair->node[PAIR_A].answered);
+    pair_advance(pair, 40ull * PAIR_SECOND);
+    ck_assert(pair->node[PAIR_A].answered);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, 0);
+    pair->node[PAIR_B].hold = 0;
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).replication, REPLICA_REPLICATION_ESTABLISHED);
+    pair_free(pair);
+}
+END_TEST
+
+/* P8: both went on alone; nobody overwrites anybody until an operator names the loser. */
+START_TEST(test_split_brain)
+{
+    struct pair *pair = primary();
+
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 1);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), 0);
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 2);
+    pair_submit(pair, PAIR_B, REPLICA_OP_WRITE, 8192, 4096, 3);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = 0;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_status(pair, i).connection, REPLICA_CONNECTION_STANDALONE);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DEMOTE, 0), 0);
+    pair_command(pair, PAIR_A, COMMAND_CONNECT, 0);
+    pair_command(pair, PAIR_B, COMMAND_CONNECT, 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_status(pair, i).connection, REPLICA_CONNECTION_STANDALONE);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[8192], 3);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, COMMAND_DISCARD_MY_DATA),
+                     REPLICA_E_STATE);
+    pair_command(pair, PAIR_A, COMMAND_CONNECT, 0);
+    pair_command(pair, PAIR_B, COMMAND_CONNECT, COMMAND_DISCARD_MY_DATA);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    assert_equal(pair);
+    pair_free(pair);
+}
+END_TEST
+
+/* A Primary under epoch 1 meets a Secondary that was Primary under 2 meanwhile and wrote nothing:
+ * its epoch goes past that one, on both disks, before the next write. */
+START_TEST(test_epoch_catches_up)
+{
+    struct pair *pair = primary();
+    uint64_t before = pair_status(pair, PAIR_A).epoch;
+
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DEMOTE, 0), 0);
+    pair->node[PAIR_A].hold = 0;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).replication, REPLICA_REPLICATION_ESTABLISHED);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).epoch, before + 2);
+    ck_assert_uint_eq(pair_status(pair, PAIR_B).epoch, before + 2);
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 1);
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[0].code, 0);
+    assert_equal(pair);
+    pair_free(pair);
+}
+END_TEST
+
+START_TEST(test_both_promote)
+{
+    struct pair *pair = fresh();
+
+    pair_ask(pair, PAIR_A, COMMAND_PROMOTE, 0);
+    pair_ask(pair, PAIR_B, COMMAND_PROMOTE, 0);
+    pair_run(pair);
+    ck_assert(pair->node[PAIR_A].answered && pair->node[PAIR_B].answered);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, 0);
+    ck_assert_int_eq(pair->node[PAIR_B].answer_code, REPLICA_E_PEER_PRIMARY);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).peer_role, REPLICA_ROLE_PRIMARY);
+    pair_free(pair);
+}
+END_TEST
+
+/* The peer is dead, but nobody has noticed: a promotion asks, and finds out in one ping. */
+START_TEST(test_promote_finds_dead_peer)
+{
+    struct pair *pair = primary();
+
+    pair->node[PAIR_A].hold = HOLD_SEND; /* as if its host had lost power */
+    pair_ask(pair, PAIR_B, COMMAND_PROMOTE, 0);
+    pair_advance(pair, PAIR_SECOND);
+    ck_assert(pair->node[PAIR_B].answered);
+    ck_assert_int_eq(pair->node[PAIR_B].answer_code, 0);
+    pair_free(pair);
+}
+END_TEST
+
+START_TEST(test_down)
+{
+    struct pair *pair = primary();
+    int from;
+
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 1);
+    pair_run(pair);
+    from = (int)pair->traced;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DOWN, 0), 0);
+    PAIR_ORDER(pair, from, "b: send FLUSH_ACK", "a: send DEMOTED", "a: close",
+               "a: write superblock", "a: done superblock", "a: answer ok");
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), REPLICA_E_SHUTDOWN);
+    pair_crash(pair, PAIR_A); /* the process ends */
+    pair_attach(pair, PAIR_A);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, 0);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).flags & METADATA_CRASHED_PRIMARY, 0);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("core", test_clear_bitmap, test_promote_order, test_write, test_overlap, test_flush,
-          test_link_loss, test_first_sync, test_demote, test_failover, test_flush_before_hello)
+          test_link_loss, test_first_sync, test_demote, test_failover, test_flush_before_hello,
+          test_eviction, test_eviction_alone, test_large_discard, test_full_house,
+          test_handshake_stalls, test_split_brain, test_epoch_catches_up, test_both_promote,
+          test_promote_finds_dead_peer, test_down)
