@@ -95,6 +95,7 @@ int adm_get_gi(struct adm *adm, const char *resource);
 /* adm_daemon.c */
 int adm_up(struct adm *adm, const char *resource);
 int adm_down(struct adm *adm, const char *resource);
+bool adm_is_up(const struct adm *adm, const char *resource);
 
 /* adm_status.c */
 int adm_status(struct adm *adm);

@@ -2,6 +2,7 @@
 /* adm_commands.c - verbs that are one question to the resource's daemon. See adm.h. */
 #include <config.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,25 +80,30 @@ int adm_new_current_uuid(struct adm *adm, const char *resource)
                COMMAND_MS, NULL);
 }
 
-static int wait_for(struct adm *adm, const char *resource, const char *command)
+static int wait_for(struct adm *adm, const char *resource, const char *command, const char *what)
 {
-    int limit = -1;
+    json_t *request =
+        json_pack("{s:s, s:I}", "command", command, "timeout", (json_int_t)adm->timeout);
+    struct replica_error error = {0};
+    int code, limit = -1;
 
     if (adm->timeout && adm->timeout < (INT32_MAX - WAIT_SLACK_MS) / 1000)
         limit = (int)adm->timeout * 1000 + WAIT_SLACK_MS;
-    return ask(adm, resource,
-               json_pack("{s:s, s:I}", "command", command, "timeout", (json_int_t)adm->timeout),
-               limit, NULL);
+    code = adm_client_ask(adm->run_dir, resource, request, limit, NULL, &error);
+    if (code == REPLICA_E_TIMEOUT)
+        return adm_fail(ADM_TIMEOUT, "%s: %s after %" PRIu32 " s: `tapdrbdadm status %s` tells why",
+                        resource, what, adm->timeout, resource);
+    return code ? fail_not_up(adm, resource, &error) : ADM_OK;
 }
 
 int adm_wait_connect(struct adm *adm, const char *resource)
 {
-    return wait_for(adm, resource, "wait-connect");
+    return wait_for(adm, resource, "wait-connect", "not connected");
 }
 
 int adm_wait_sync(struct adm *adm, const char *resource)
 {
-    return wait_for(adm, resource, "wait-sync");
+    return wait_for(adm, resource, "wait-sync", "not in sync");
 }
 
 /* ---- one word of the status --------------------------------------------------------------------

@@ -25,7 +25,7 @@ enum {
     END_MS = 60000    /* from the answer to the end of the process */
 };
 
-static bool is_up(const struct adm *adm, const char *resource)
+bool adm_is_up(const struct adm *adm, const char *resource)
 {
     struct adm_client client;
     struct replica_error error;
@@ -116,7 +116,7 @@ int adm_up(struct adm *adm, const char *resource)
 
     if (status)
         return status;
-    if (is_up(adm, resource)) {
+    if (adm_is_up(adm, resource)) {
         printf("%s: up already\n", resource);
         return ADM_OK;
     }

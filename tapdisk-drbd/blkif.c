@@ -211,8 +211,8 @@ enum blkif_status blkif_check(const struct blkif_command *command,
 
 struct blkif_segment blkif_segment(const uint8_t *descriptors, unsigned index)
 {
-    struct bytes_reader reader = bytes_reader(
-        descriptors + (size_t)index * BLKIF_DESCRIPTOR_BYTES, BLKIF_DESCRIPTOR_BYTES);
+    struct bytes_reader reader =
+        bytes_reader(descriptors + (size_t)index * BLKIF_DESCRIPTOR_BYTES, BLKIF_DESCRIPTOR_BYTES);
     struct blkif_segment segment;
 
     segment.gref = bytes_get32(&reader);

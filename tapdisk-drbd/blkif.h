@@ -47,14 +47,14 @@ enum blkif_status { BLKIF_OKAY = 0, BLKIF_ERROR = -1, BLKIF_UNSUPPORTED = -2 };
  * filled in for every entry, however wrong the rest of it is. */
 struct blkif_command {
     uint64_t id;
-    uint64_t sector;         /* first sector on the device */
-    uint64_t discard_count;  /* sectors, DISCARD only */
+    uint64_t sector;        /* first sector on the device */
+    uint64_t discard_count; /* sectors, DISCARD only */
     uint32_t indirect_grefs[BLKIF_INDIRECT_GREFS];
-    uint16_t segments;       /* how many, as the guest says; 0 for DISCARD */
+    uint16_t segments; /* how many, as the guest says; 0 for DISCARD */
     uint8_t wire_operation;
-    uint8_t operation;       /* what is to be done: enum blkif_operation, never INDIRECT */
-    bool indirect;           /* descriptors are in granted pages */
-    bool secure;             /* DISCARD with the secure flag */
+    uint8_t operation; /* what is to be done: enum blkif_operation, never INDIRECT */
+    bool indirect;     /* descriptors are in granted pages */
+    bool secure;       /* DISCARD with the secure flag */
     uint8_t descriptors[BLKIF_DIRECT_SEGMENTS_MAX * BLKIF_DESCRIPTOR_BYTES]; /* direct only */
 };
 

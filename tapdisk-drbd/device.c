@@ -57,14 +57,15 @@ enum device_act { STAY, OFFER, CONNECT, CLOSE, FINISH };
  * (Initialised before our InitWait), skips states, comes again after Closed, or vanishes
  * (UNKNOWN) is an ordinary column. */
 static const enum device_act table[DEVICE_STATE_COUNT][XENBUS_STATE_COUNT] = {
-    /*                   UNKNOWN INITING INITWAIT INITED   CONNECTED CLOSING CLOSED  RECONF RECONFD */
-    [DEVICE_NEW]       = {OFFER,  OFFER,  OFFER,  OFFER,   OFFER,    FINISH, FINISH, OFFER, OFFER},
-    [DEVICE_OFFERED]   = {STAY,   STAY,   STAY,   CONNECT, CONNECT,  CLOSE,  FINISH, STAY,  STAY},
-    [DEVICE_CONNECTED] = {FINISH, FINISH, STAY,   STAY,    STAY,     CLOSE,  FINISH, STAY,  STAY},
-    [DEVICE_CLOSING]   = {FINISH, FINISH, STAY,   STAY,    STAY,     STAY,   FINISH, STAY,  STAY},
-    [DEVICE_DRAINING]  = {STAY,   STAY,   STAY,   STAY,    STAY,     STAY,   STAY,   STAY,  STAY},
-    [DEVICE_CLOSED]    = {STAY,   OFFER,  OFFER,  OFFER,   STAY,     STAY,   STAY,   STAY,  STAY},
-    [DEVICE_HELD]      = {FINISH, FINISH, STAY,   STAY,    STAY,     CLOSE,  FINISH, STAY,  STAY},
+    /*                   UNKNOWN INITING INITWAIT INITED   CONNECTED CLOSING CLOSED  RECONF RECONFD
+     */
+    [DEVICE_NEW] = {OFFER, OFFER, OFFER, OFFER, OFFER, FINISH, FINISH, OFFER, OFFER},
+    [DEVICE_OFFERED] = {STAY, STAY, STAY, CONNECT, CONNECT, CLOSE, FINISH, STAY, STAY},
+    [DEVICE_CONNECTED] = {FINISH, FINISH, STAY, STAY, STAY, CLOSE, FINISH, STAY, STAY},
+    [DEVICE_CLOSING] = {FINISH, FINISH, STAY, STAY, STAY, STAY, FINISH, STAY, STAY},
+    [DEVICE_DRAINING] = {STAY, STAY, STAY, STAY, STAY, STAY, STAY, STAY, STAY},
+    [DEVICE_CLOSED] = {STAY, OFFER, OFFER, OFFER, STAY, STAY, STAY, STAY, STAY},
+    [DEVICE_HELD] = {FINISH, FINISH, STAY, STAY, STAY, CLOSE, FINISH, STAY, STAY},
 };
 
 struct device {
@@ -77,7 +78,7 @@ struct device {
     enum xenbus_state written; /* what we wrote into our `state`, UNKNOWN: nothing yet */
     struct vbd *vbd;           /* CONNECTED, CLOSING, DRAINING; may be NULL in the last two */
     bool added, claimed, leaving, removed;
-    uint64_t since;    /* when this state began */
+    uint64_t since; /* when this state began */
     uint64_t add_since, claim_again;
     uint64_t deadline; /* when to look again, UINT64_MAX: on a change */
     char problem[REPLICA_ERROR_TEXT_MAX];
@@ -86,7 +87,8 @@ struct device {
     void *add_argument, *remove_argument;
 };
 
-/* ---- where it is ---------------------------------------------------------------------------------- */
+/* ---- where it is
+ * ---------------------------------------------------------------------------------- */
 
 static bool take_number(const char **text, uint32_t *value)
 {
@@ -168,7 +170,8 @@ const char *device_frontend_state(const struct device *device)
     return device->frontend_state;
 }
 
-/* ---- small things --------------------------------------------------------------------------------- */
+/* ---- small things
+ * --------------------------------------------------------------------------------- */
 
 static uint64_t now(const struct device *device)
 {
@@ -214,7 +217,8 @@ static void answer(replica_done **done, void *argument, int code, const char *te
         call(argument, code, text);
 }
 
-/* ---- offering ------------------------------------------------------------------------------------- */
+/* ---- offering
+ * ------------------------------------------------------------------------------------- */
 
 /* True: xen-blkback does not have it, and will not get it behind our back. */
 static bool is_ours_now(struct device *device)
@@ -227,8 +231,7 @@ static bool is_ours_now(struct device *device)
         return true;
     case TAKEOVER_UNBOUND:
         /* It may be about to bind; once it did, it has written a state. */
-        if (device->nodes.state > XENBUS_INITIALISING ||
-            now(device) >= device->since + PROBE_WAIT)
+        if (device->nodes.state > XENBUS_INITIALISING || now(device) >= device->since + PROBE_WAIT)
             return true;
         look_by(device, device->since + PROBE_WAIT);
         return false;
@@ -254,15 +257,17 @@ static void offer(struct device *device)
     enter(device, DEVICE_OFFERED);
 }
 
-/* ---- connecting ----------------------------------------------------------------------------------- */
+/* ---- connecting
+ * ----------------------------------------------------------------------------------- */
 
 static void log_connected(const struct device *device, const struct vbd_parameters *parameters)
 {
     static const char *const abis[BLKIF_ABI_COUNT] = {"native", "x86_32", "x86_64"};
 
-    replica_log(device->host->replica, LOG_NOTICE, "vbd %s: connected, %s, %u queue%s of %u page%s, %s",
-                device->name, device->nodes.read_only ? "read-only" : "read-write",
-                parameters->queues, parameters->queues == 1 ? "" : "s", parameters->ring_pages,
+    replica_log(device->host->replica, LOG_NOTICE,
+                "vbd %s: connected, %s, %u queue%s of %u page%s, %s", device->name,
+                device->nodes.read_only ? "read-only" : "read-write", parameters->queues,
+                parameters->queues == 1 ? "" : "s", parameters->ring_pages,
                 parameters->ring_pages == 1 ? "" : "s", abis[parameters->abi]);
 }
 
@@ -277,7 +282,8 @@ static void refuse(struct device *device, const char *text)
 static int map_and_bind(struct device *device, struct replica_error *error)
 {
     struct vbd_parameters parameters = {0};
-    int code = nodes_read_frontend(device->host->xenbus, device->nodes.frontend, &parameters, error);
+    int code =
+        nodes_read_frontend(device->host->xenbus, device->nodes.frontend, &parameters, error);
 
     if (code)
         return code;
@@ -322,7 +328,8 @@ static void connect_vbd(struct device *device)
     enter(device, DEVICE_CONNECTED);
 }
 
-/* ---- closing --------------------------------------------------------------------------------------- */
+/* ---- closing
+ * --------------------------------------------------------------------------------------- */
 
 static void let_go(struct device *device)
 {
@@ -405,15 +412,16 @@ static void leave(struct device *device)
     }
 }
 
-/* ---- hotplug --------------------------------------------------------------------------------------- */
+/* ---- hotplug
+ * --------------------------------------------------------------------------------------- */
 
 static void give_back_done(void *argument, int code, const char *text)
 {
     struct device *device = argument;
 
     if (code)
-        replica_log(device->host->replica, LOG_WARNING, "vbd %s is gone, but the resource stays Primary: %s",
-                    device->name, text);
+        replica_log(device->host->replica, LOG_WARNING,
+                    "vbd %s is gone, but the resource stays Primary: %s", device->name, text);
     answer(&device->remove_done, device->remove_argument, 0, "");
 }
 
@@ -539,7 +547,8 @@ bool device_is_writable(const struct device *device)
     return !device->nodes.read_only;
 }
 
-/* ---- the look --------------------------------------------------------------------------------------- */
+/* ---- the look
+ * --------------------------------------------------------------------------------------- */
 
 static void act(struct device *device, enum xenbus_state frontend)
 {
@@ -585,8 +594,7 @@ static void act_until_settled(struct device *device)
 {
     for (unsigned i = 0; i < DEVICE_STATE_COUNT; i++) {
         enum device_state before = device->state;
-        enum xenbus_state frontend =
-            nodes_read_state(device->host->xenbus, device->nodes.frontend);
+        enum xenbus_state frontend = nodes_read_state(device->host->xenbus, device->nodes.frontend);
 
         act(device, frontend);
         wait_out(device);
@@ -638,7 +646,8 @@ uint64_t device_deadline(const struct device *device)
     return device->deadline;
 }
 
-/* ---- beginning and end -------------------------------------------------------------------------------- */
+/* ---- beginning and end
+ * -------------------------------------------------------------------------------- */
 
 /* A vbd that another process has served: its hotplug script will not run another time. */
 static void take_over_from_the_dead(struct device *device)

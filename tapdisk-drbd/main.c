@@ -249,10 +249,12 @@ static void program_close(struct program *program)
     if (program->nbd)
         nbd_stop(program->nbd);
     if (program->xen)
-        xenside_close(program->xen);
-    program->xen = NULL;
+        xenside_stop(program->xen);
     if (program->replica)
         replica_close(program->replica);
+    if (program->xen)
+        xenside_close(program->xen);
+    program->xen = NULL;
     if (program->nbd)
         nbd_close(program->nbd);
     program->nbd = NULL;

@@ -9,7 +9,8 @@
 
 enum { INFO_CDROM = 1, INFO_REMOVABLE = 2, INFO_READ_ONLY = 4 };
 
-/* ---- what the toolstack says ---------------------------------------------------------------------- */
+/* ---- what the toolstack says
+ * ---------------------------------------------------------------------- */
 
 enum xenbus_state nodes_read_state(struct xenbus *xenbus, const char *directory)
 {
@@ -39,15 +40,15 @@ int nodes_read_backend(struct xenbus *xenbus, const char *backend, struct nodes_
 
     if (code)
         return code;
-    code = xenbus_read_number(xenbus, XENBUS_NO_TRANSACTION, backend, "frontend-id", 0x7fef,
-                              &domain);
+    code =
+        xenbus_read_number(xenbus, XENBUS_NO_TRANSACTION, backend, "frontend-id", 0x7fef, &domain);
     if (code)
         return REPLICA_E_INVALID;
     read.frontend_domain = (uint32_t)domain;
     /* Without a mode that allows writing, none is. */
-    read.read_only = xenbus_read(xenbus, XENBUS_NO_TRANSACTION, backend, "mode", mode,
-                                 sizeof mode) != 0 ||
-                     !strchr(mode, 'w');
+    read.read_only =
+        xenbus_read(xenbus, XENBUS_NO_TRANSACTION, backend, "mode", mode, sizeof mode) != 0 ||
+        !strchr(mode, 'w');
     read.cdrom = text_is(xenbus, backend, "device-type", "cdrom");
     read.removable = text_is(xenbus, backend, "removable", "1");
     read.discard = !read.read_only && !text_is(xenbus, backend, "discard-enable", "0");
@@ -58,7 +59,8 @@ int nodes_read_backend(struct xenbus *xenbus, const char *backend, struct nodes_
     return 0;
 }
 
-/* ---- what we publish ------------------------------------------------------------------------------ */
+/* ---- what we publish
+ * ------------------------------------------------------------------------------ */
 
 struct publication {
     const char *backend;
@@ -167,7 +169,8 @@ int nodes_write_state(struct xenbus *xenbus, const char *backend, enum xenbus_st
     return xenbus_write(xenbus, XENBUS_NO_TRANSACTION, backend, "state", "%d", (int)state);
 }
 
-/* ---- what the frontend says ----------------------------------------------------------------------- */
+/* ---- what the frontend says
+ * ----------------------------------------------------------------------- */
 
 static int bad_node(struct replica_error *error, int code, const char *directory, const char *leaf)
 {
@@ -179,8 +182,7 @@ static int read_number(struct xenbus *xenbus, const char *directory, const char 
                        uint64_t most, uint32_t *value, struct replica_error *error)
 {
     uint64_t number;
-    int code =
-        xenbus_read_number(xenbus, XENBUS_NO_TRANSACTION, directory, leaf, most, &number);
+    int code = xenbus_read_number(xenbus, XENBUS_NO_TRANSACTION, directory, leaf, most, &number);
 
     if (code)
         return bad_node(error, code, directory, leaf);
@@ -194,8 +196,7 @@ static int read_optional(struct xenbus *xenbus, const char *directory, const cha
                          struct replica_error *error)
 {
     uint64_t number = missing;
-    int code =
-        xenbus_read_number(xenbus, XENBUS_NO_TRANSACTION, directory, leaf, most, &number);
+    int code = xenbus_read_number(xenbus, XENBUS_NO_TRANSACTION, directory, leaf, most, &number);
 
     if (code && code != REPLICA_E_NOT_FOUND)
         return bad_node(error, code, directory, leaf);
@@ -207,8 +208,8 @@ static int read_protocol(struct xenbus *xenbus, const char *frontend, enum blkif
                          struct replica_error *error)
 {
     char protocol[32];
-    int code = xenbus_read(xenbus, XENBUS_NO_TRANSACTION, frontend, "protocol", protocol,
-                           sizeof protocol);
+    int code =
+        xenbus_read(xenbus, XENBUS_NO_TRANSACTION, frontend, "protocol", protocol, sizeof protocol);
 
     if (code && code != REPLICA_E_NOT_FOUND)
         return bad_node(error, code, frontend, "protocol");
@@ -265,8 +266,8 @@ static int read_queue(struct xenbus *xenbus, const char *directory,
 
     if (code)
         return code;
-    return read_ring_refs(xenbus, directory, parameters->ring_pages,
-                          parameters->queue[index].grefs, error);
+    return read_ring_refs(xenbus, directory, parameters->ring_pages, parameters->queue[index].grefs,
+                          error);
 }
 
 int nodes_read_frontend(struct xenbus *xenbus, const char *frontend,

@@ -16,7 +16,8 @@
 
 enum { EVENTS_A_TURN = 1024 };
 
-/* ---- kicked queues ------------------------------------------------------------------------------ */
+/* ---- kicked queues ------------------------------------------------------------------------------
+ */
 
 void plane_kick(struct plane *plane, struct queue *queue)
 {
@@ -50,7 +51,8 @@ void plane_wake_at(struct plane *plane, uint64_t at)
     }
 }
 
-/* ---- copies ------------------------------------------------------------------------------------- */
+/* ---- copies -------------------------------------------------------------------------------------
+ */
 
 void plane_add_copy_in(struct plane *plane, struct part *part)
 {
@@ -130,7 +132,8 @@ static void copy_out(struct plane *plane)
     copies_out_over(from, NULL);
 }
 
-/* ---- the turn ----------------------------------------------------------------------------------- */
+/* ---- the turn -----------------------------------------------------------------------------------
+ */
 
 static struct queue *queue_of_port(struct plane *plane, evtchn_port_t port)
 {
@@ -233,7 +236,8 @@ void plane_ask_room(struct plane *plane)
     replica_on_room(plane->replica, room, plane);
 }
 
-/* ---- beginning and end ---------------------------------------------------------------------------- */
+/* ---- beginning and end
+ * ---------------------------------------------------------------------------- */
 
 static int handles_open(struct plane *plane, struct replica_error *error)
 {
@@ -241,12 +245,12 @@ static int handles_open(struct plane *plane, struct replica_error *error)
 
     plane->grants = xengnttab_open(NULL, 0);
     if (!plane->grants)
-        return err_set(error, REPLICA_E_SYSTEM, "cannot open /dev/xen/gntdev: %s; modprobe xen-gntdev",
-                       strerror(errno));
+        return err_set(error, REPLICA_E_SYSTEM,
+                       "cannot open /dev/xen/gntdev: %s; modprobe xen-gntdev", strerror(errno));
     plane->events = xenevtchn_open(NULL, 0);
     if (!plane->events)
-        return err_set(error, REPLICA_E_SYSTEM, "cannot open /dev/xen/evtchn: %s; modprobe xen-evtchn",
-                       strerror(errno));
+        return err_set(error, REPLICA_E_SYSTEM,
+                       "cannot open /dev/xen/evtchn: %s; modprobe xen-evtchn", strerror(errno));
     flags = fcntl(xenevtchn_fd(plane->events), F_GETFL);
     if (flags < 0 || fcntl(xenevtchn_fd(plane->events), F_SETFL, flags | O_NONBLOCK) < 0)
         return err_set(error, REPLICA_E_SYSTEM, "fcntl on /dev/xen/evtchn: %s", strerror(errno));

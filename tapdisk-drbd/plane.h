@@ -43,7 +43,7 @@ struct vbd_parameters {
     const char *name; /* for the log; copied */
     enum blkif_abi abi;
     struct blkif_limits limits;
-    unsigned queues;    /* 1..VBD_QUEUES_MAX */
+    unsigned queues;     /* 1..VBD_QUEUES_MAX */
     unsigned ring_pages; /* a power of two, 1..RING_PAGES_MAX */
     struct {
         uint32_t grefs[RING_PAGES_MAX];

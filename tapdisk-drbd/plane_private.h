@@ -31,10 +31,10 @@ struct part {
     struct replica_request order; /* order.owner is the part */
     struct request *request;
     struct replica_buffer *buffer;
-    struct part *next;      /* in the plane's list of copies */
-    uint16_t first, count;  /* descriptors */
-    bool out;               /* between being taken and being over */
-    bool failed;            /* a grant copy was refused */
+    struct part *next;     /* in the plane's list of copies */
+    uint16_t first, count; /* descriptors */
+    bool out;              /* between being taken and being over */
+    bool failed;           /* a grant copy was refused */
 };
 
 struct request {
@@ -44,9 +44,9 @@ struct request {
     uint8_t *indirect; /* a block of the queue's, or NULL */
     enum request_step step;
     enum blkif_status status;
-    bool pending;       /* the queue calls request_advance again by itself */
-    bool begun;         /* counted in vbd->active */
-    bool copy_failed;   /* of the indirect descriptors */
+    bool pending;     /* the queue calls request_advance again by itself */
+    bool begun;       /* counted in vbd->active */
+    bool copy_failed; /* of the indirect descriptors */
     uint16_t next_segment;
     uint64_t next_sector; /* where the next part begins */
     uint64_t discard_left;
@@ -67,7 +67,8 @@ enum request_advance request_advance(struct request *request);
 /* The data of a read has been copied, or of a write refused. */
 void part_over(struct part *part, int code);
 
-/* ---- queue.c: one ring ------------------------------------------------------------------------ */
+/* ---- queue.c: one ring ------------------------------------------------------------------------
+ */
 
 struct queue {
     struct vbd *vbd;
@@ -75,11 +76,11 @@ struct queue {
     struct grant_map map;
     evtchn_port_t port; /* our end */
     bool bound;
-    bool masked;      /* an event came and was not unmasked yet */
-    bool kicked;      /* in the plane's list of queues to look at */
-    bool event;       /* an event came since the last pass */
-    bool told_broken; /* logged once */
-    unsigned spurious; /* events in a row that brought no request */
+    bool masked;        /* an event came and was not unmasked yet */
+    bool kicked;        /* in the plane's list of queues to look at */
+    bool event;         /* an event came since the last pass */
+    bool told_broken;   /* logged once */
+    unsigned spurious;  /* events in a row that brought no request */
     uint64_t unmask_at; /* UINT64_MAX: not waiting */
     struct queue *next_kicked;
     struct request *requests, *free;
@@ -139,9 +140,9 @@ struct plane {
     struct part *copies_in, *copies_out; /* writes on the batch; reads that have their data */
     struct part **copies_in_tail, **copies_out_tail;
     struct queue *kicked, **kicked_tail;
-    struct vbd *vbds;      /* connected */
-    unsigned vbds_gone;    /* disconnected, memory still there */
-    uint64_t wake_at;      /* when the timer is set for */
+    struct vbd *vbds;   /* connected */
+    unsigned vbds_gone; /* disconnected, memory still there */
+    uint64_t wake_at;   /* when the timer is set for */
     bool room_asked;
     bool stopped;
 };

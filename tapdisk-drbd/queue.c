@@ -18,19 +18,20 @@
 #include "plane_private.h"
 
 enum {
-    TAKE_AT_ONCE = 32,       /* requests whose indirect descriptors share a batch */
+    TAKE_AT_ONCE = 32, /* requests whose indirect descriptors share a batch */
     BLOCK_BYTES = BLKIF_INDIRECT_SEGMENTS_MAX * BLKIF_DESCRIPTOR_BYTES,
-    SPURIOUS_FREE = 16,      /* empty events in a row that cost nothing */
-    SPURIOUS_SHIFT_MAX = 7,  /* the longest delay is 2^7 ms */
+    SPURIOUS_FREE = 16,     /* empty events in a row that cost nothing */
+    SPURIOUS_SHIFT_MAX = 7, /* the longest delay is 2^7 ms */
     MILLISECOND = 1000000
 };
 
-/* ---- beginning and end ------------------------------------------------------------------------ */
+/* ---- beginning and end ------------------------------------------------------------------------
+ */
 
 static int memory_open(struct queue *queue)
 {
-    unsigned blocks = queue->ring.entries < QUEUE_INDIRECT_BLOCKS ? queue->ring.entries
-                                                                   : QUEUE_INDIRECT_BLOCKS;
+    unsigned blocks =
+        queue->ring.entries < QUEUE_INDIRECT_BLOCKS ? queue->ring.entries : QUEUE_INDIRECT_BLOCKS;
 
     queue->requests = calloc(queue->ring.entries, sizeof *queue->requests);
     queue->blocks = calloc(blocks, BLOCK_BYTES);
@@ -103,7 +104,8 @@ void queue_free(struct queue *queue)
     free(queue->blocks);
 }
 
-/* ---- lists -------------------------------------------------------------------------------------- */
+/* ---- lists --------------------------------------------------------------------------------------
+ */
 
 uint8_t *queue_block_get(struct queue *queue)
 {
@@ -154,7 +156,8 @@ void queue_wait_again(struct queue *queue, struct request *request)
     plane_kick(queue->vbd->plane, queue);
 }
 
-/* ---- answers ------------------------------------------------------------------------------------ */
+/* ---- answers ------------------------------------------------------------------------------------
+ */
 
 void queue_answer(struct queue *queue, struct request *request)
 {
@@ -174,7 +177,8 @@ void queue_push(struct queue *queue)
     (void)xenevtchn_notify(queue->vbd->plane->events, queue->port);
 }
 
-/* ---- a pass ------------------------------------------------------------------------------------- */
+/* ---- a pass -------------------------------------------------------------------------------------
+ */
 
 /* True: every pending request has been handed over. */
 static bool move_pending(struct queue *queue)

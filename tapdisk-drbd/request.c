@@ -30,8 +30,7 @@ static const uint8_t *descriptors(const struct request *request)
 static bool is_write(const struct request *request)
 {
     return request->command.operation == BLKIF_WRITE ||
-           request->command.operation == BLKIF_BARRIER ||
-           request->command.operation == BLKIF_FLUSH;
+           request->command.operation == BLKIF_BARRIER || request->command.operation == BLKIF_FLUSH;
 }
 
 /* A flush that carries data keeps the order flush, then data. */
@@ -75,7 +74,8 @@ bool request_fetch_descriptors(struct request *request)
     return true;
 }
 
-/* ---- its end ----------------------------------------------------------------------------------- */
+/* ---- its end -----------------------------------------------------------------------------------
+ */
 
 static void count(struct vbd_counters *counters, const struct request *request)
 {
@@ -181,7 +181,8 @@ static void part_done(struct replica_request *order, int code)
         part_over(part, code);
 }
 
-/* ---- its parts --------------------------------------------------------------------------------- */
+/* ---- its parts ---------------------------------------------------------------------------------
+ */
 
 static struct part *part_take(struct request *request)
 {
@@ -302,7 +303,8 @@ static bool submit_discard(struct request *request)
     return true;
 }
 
-/* ---- its steps ---------------------------------------------------------------------------------- */
+/* ---- its steps ----------------------------------------------------------------------------------
+ */
 
 void request_judge_descriptors(struct request *request)
 {
@@ -311,9 +313,9 @@ void request_judge_descriptors(struct request *request)
     if (request->copy_failed)
         request->status = BLKIF_ERROR;
     else
-        request->status = blkif_check_segments(request->indirect, request->command.segments,
-                                               request->command.sector,
-                                               &request->queue->vbd->limits, &bytes);
+        request->status =
+            blkif_check_segments(request->indirect, request->command.segments,
+                                 request->command.sector, &request->queue->vbd->limits, &bytes);
     request->step = REQUEST_START;
 }
 
@@ -366,7 +368,7 @@ static enum request_advance advance_data(struct request *request)
 {
     while (!all_submitted(request)) {
         bool went = request->command.operation == BLKIF_DISCARD ? submit_discard(request)
-                                                                 : submit_data(request);
+                                                                : submit_data(request);
         if (went)
             continue;
         if (request->parts_out == REQUEST_PARTS)

@@ -22,7 +22,8 @@ struct xenbus {
     void *argument;
 };
 
-/* ---- watches ------------------------------------------------------------------------------------ */
+/* ---- watches ------------------------------------------------------------------------------------
+ */
 
 static void events_ready(void *argument, uint32_t events)
 {
@@ -51,7 +52,8 @@ void xenbus_unwatch(struct xenbus *xenbus, const char *path, const char *token)
     (void)xs_unwatch(xenbus->store, path, token);
 }
 
-/* ---- beginning and end ---------------------------------------------------------------------------- */
+/* ---- beginning and end
+ * ---------------------------------------------------------------------------- */
 
 int xenbus_open(struct xenbus **xenbus, struct replica_loop *loop,
                 void (*fired)(void *argument, const char *path, const char *token),
@@ -71,8 +73,8 @@ int xenbus_open(struct xenbus **xenbus, struct replica_loop *loop,
         free(made);
         return err_set(error, REPLICA_E_SYSTEM, "cannot reach xenstored: %s", strerror(errno));
     }
-    code = replica_loop_watch(loop, xs_fileno(made->store), false, events_ready, made,
-                              &made->watch);
+    code =
+        replica_loop_watch(loop, xs_fileno(made->store), false, events_ready, made, &made->watch);
     if (code) {
         xenbus_close(made);
         return err_set(error, code, "no memory to watch XenStore");
@@ -89,7 +91,8 @@ void xenbus_close(struct xenbus *xenbus)
     free(xenbus);
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------- */
+/* ---- nodes
+ * ---------------------------------------------------------------------------------------- */
 
 static int join(char path[XENBUS_PATH_MAX], const char *directory, const char *leaf)
 {

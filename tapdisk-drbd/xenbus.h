@@ -40,8 +40,7 @@ int xenbus_read_number(struct xenbus *xenbus, xs_transaction_t transaction, cons
                        const char *leaf, uint64_t most, uint64_t *value);
 /* Errors: REPLICA_E_SYSTEM. */
 int xenbus_write(struct xenbus *xenbus, xs_transaction_t transaction, const char *directory,
-                 const char *leaf, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+                 const char *leaf, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* What is not there is no error. Errors: REPLICA_E_SYSTEM. */
 int xenbus_remove(struct xenbus *xenbus, xs_transaction_t transaction, const char *directory,
                   const char *leaf);

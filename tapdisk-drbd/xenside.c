@@ -50,7 +50,8 @@ struct xenside {
     bool stopped;
 };
 
-/* ---- the registry --------------------------------------------------------------------------------- */
+/* ---- the registry
+ * --------------------------------------------------------------------------------- */
 
 static bool same_place(const struct device_place *a, const struct device_place *b)
 {
@@ -145,7 +146,8 @@ static void scan_all(struct xenside *xen)
     }
 }
 
-/* ---- looking -------------------------------------------------------------------------------------- */
+/* ---- looking
+ * -------------------------------------------------------------------------------------- */
 
 /* False: it has looked too often; *again is when it may. */
 static bool may_look(struct entry *entry, uint64_t now, uint64_t *again)
@@ -218,7 +220,8 @@ static void wake(void *argument)
         replica_timer_set(xen->timer, replica_loop_now(xen->host.loop));
 }
 
-/* ---- watches -------------------------------------------------------------------------------------- */
+/* ---- watches
+ * -------------------------------------------------------------------------------------- */
 
 static void mark_all(struct xenside *xen)
 {
@@ -286,7 +289,8 @@ static void drained(void *argument)
     look_all(xen);
 }
 
-/* ---- hotplug commands ------------------------------------------------------------------------------ */
+/* ---- hotplug commands
+ * ------------------------------------------------------------------------------ */
 
 struct command {
     struct xenside *xen;
@@ -387,7 +391,8 @@ bool xenside_control(struct xenside *xen, struct replica_control_request *reques
     return ours;
 }
 
-/* ---- what the others ask ---------------------------------------------------------------------------- */
+/* ---- what the others ask
+ * ---------------------------------------------------------------------------- */
 
 /* Reading needs the Primary role as writing does, so a read-only vbd is in the way as well. */
 unsigned xenside_writers(const struct xenside *xen, char *why, size_t why_bytes)
@@ -439,7 +444,8 @@ json_t *xenside_status(const struct xenside *xen)
     return array;
 }
 
-/* ---- beginning and end -------------------------------------------------------------------------------- */
+/* ---- beginning and end
+ * -------------------------------------------------------------------------------- */
 
 /* The kernel says in one of two places that this is a host of Xen guests. */
 static bool is_dom0(void)

@@ -4,7 +4,8 @@
  *
  * The order is what makes a crash during attach harmless: the extents of a crashed Primary's
  * activity log become bits, the bits become durable, and only then does the superblock lose its
- * PRIMARY flag (P3). core->size stays 0 until everything was read, and until then the staging
+ * PRIMARY flag (P3). The log is read even when nobody crashed: new transactions must be newer than
+ * what stands in the ring. core->size stays 0 until everything was read, and until then the staging
  * slots belong to attach.
  */
 #include "core_private.h"
@@ -40,8 +41,12 @@ void attach_begin(struct core *core)
 
 static void attach_fail(struct core *core, int code, const char *text)
 {
+    bool none = code == REPLICA_E_NO_METADATA;
+
     core->disk = REPLICA_DISK_DISKLESS;
-    command_answer(core, code, "%s: cannot attach: %s", core->config.resource, text);
+    command_answer(core, code, "%s: cannot attach: %s%s%s", core->config.resource, text,
+                   none ? ": if the disk is new, type `tapdrbdadm create-md` " : "",
+                   none ? core->config.resource : "");
 }
 
 /* Reads the next stretches of `blocks` blocks that start at `offset`. */
@@ -98,26 +103,21 @@ static void choose_superblock(struct core *core)
         return;
     }
     core->persist.slot = slot;
-    if (!(core->super.flags & METADATA_PRIMARY)) {
-        start_bitmap(core);
-        return;
-    }
     core->command.phase = COMMAND_ATTACH_ACTLOG;
     core->command.cursor = 0;
     actlog_scan_begin(core->actlog);
     read_on(core, core->super.layout.al_offset, METADATA_AL_BLOCKS);
 }
 
-/* Crashed as Primary: whatever the log names may differ. A log that cannot be read says that
- * everything may. */
-static void mark_actlog(struct core *core)
+/* Crashed as Primary: whatever the log names may differ. A log that cannot be read (`damage` says
+ * why) says that everything may. */
+static void mark_actlog(struct core *core, const char *damage)
 {
     uint64_t size = core->super.layout.data_bytes;
-    struct replica_error error;
 
-    if (actlog_scan_finish(core->actlog, &error)) {
+    if (damage) {
         core_log(core, LOG_LEVEL_ERROR, "activity log: %s; the whole disk counts as out of sync",
-                 error.text);
+                 damage);
         bitmap_set_all(&core->bitmap);
         return;
     }
@@ -154,13 +154,15 @@ static enum replica_disk disk_by_flags(const struct core *core)
 static void finish_reading(struct core *core)
 {
     bool crashed = core->super.flags & METADATA_PRIMARY;
+    struct replica_error error;
+    int scan = actlog_scan_finish(core->actlog, &error);
 
     core->size = core->super.layout.data_bytes;
     core->super.al_extents = core->config.al_extents;
     if (core->super.flags & METADATA_FULL_SYNC)
         bitmap_set_all(&core->bitmap);
     if (crashed) {
-        mark_actlog(core);
+        mark_actlog(core, scan ? error.text : NULL);
         core->super.flags |= METADATA_CRASHED_PRIMARY;
         core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
     }
@@ -222,6 +224,7 @@ bool attach_pump(struct core *core)
     actlog_reset(core->actlog);
     core->disk = disk_by_flags(core);
     core->role = REPLICA_ROLE_SECONDARY;
+    core->inherited = true;
     command_answer(core, 0, "%s", "");
     return true;
 }

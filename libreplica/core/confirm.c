@@ -104,6 +104,13 @@ static void finish(struct core *core)
     request_flushed(core);
 }
 
+/* A guest's flush without the peer, and nobody knows what that has not flushed: the loss is
+ * recorded first. */
+static bool must_record(struct core *core)
+{
+    return core->flushes.first && core->mode == MODE_UNRECORDED && core->inherited;
+}
+
 bool confirm_pump(struct core *core)
 {
     struct confirm *confirm = &core->confirm;
@@ -122,6 +129,11 @@ bool confirm_pump(struct core *core)
     }
     if (confirm->wanted <= confirm->done || core->loss.phase != LOSS_NONE || !core_has_disk(core))
         return false;
+    if (must_record(core)) {
+        if (!session_handshaking(core))
+            loss_record(core);
+        return !session_handshaking(core);
+    }
     begin(core);
     return true;
 }

@@ -47,6 +47,7 @@ enum tag_kind {
     TAG_REQUEST,
     TAG_PEER,
     TAG_CONFIRM,
+    TAG_SESSION_FLUSH,
     TAG_RESYNC_ASK,
     TAG_RESYNC_READ,
     TAG_RESYNC_FLUSH,
@@ -193,6 +194,7 @@ enum link_state {
 enum session_phase {
     SESSION_NONE,
     SESSION_QUIESCE,     /* old disk I/O, or the record of a loss, is being finished */
+    SESSION_FLUSH,       /* what an old session wrote is made durable */
     SESSION_HELLO,       /* our HELLO is out */
     SESSION_STATE,       /* our STATE is out */
     SESSION_PREPARE_MAP, /* target of a full sync: the set bitmap is being written */
@@ -218,6 +220,7 @@ struct session {
     bool peer_discards;
     uint64_t connect_at;
     int last_code;
+    uint64_t flush_tag; /* of the flush under way; 0: none */
     bool hello_seen, ready_seen, map_seen;
     struct wire_hello hello;
     struct wire_state state; /* the peer's, as of now */
@@ -354,6 +357,7 @@ struct core {
     enum replica_role role, peer_role;
     enum replica_disk disk, peer_disk;
     enum leg_mode mode;
+    bool inherited; /* MODE_UNRECORDED, and what the last Primary left unflushed is not known */
     bool down; /* COMMAND_DOWN is done */
 
     struct request *requests; /* config.requests_max */
@@ -518,6 +522,7 @@ void handshake_state(struct core *core, const struct wire_message *message);
 bool handshake_pump(struct core *core);
 void handshake_bitmap(struct core *core, const struct wire_message *message);
 void handshake_bitmap_done(struct core *core, const struct wire_message *message);
+void handshake_flushed(struct core *core, uint64_t tag, int code);
 void handshake_pong(struct core *core, uint64_t value);
 
 /* ---- loss.c

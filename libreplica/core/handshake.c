@@ -3,6 +3,8 @@
  * handshake.c - a new stream from HELLO to a live session.
  *
  *   both    QUIESCE  what an old session left on the disk is finished
+ *           FLUSH    and durable: a source may hand out what it never flushed as a Secondary, and
+ *                    nothing on this node marks that once the target has it (P3)
  *           HELLO    who we are, which resource, which version
  *           STATE    size, role, disk, epoch, lineage; then both compute the same verdict
  *   no sync PREPARE  epoch and disk state durable; second STATE = "ready"
@@ -89,9 +91,46 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return core->peer_used == 0 && resync_idle(core) && core->loss.phase == LOSS_NONE &&
-           core->size > 0 && phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
-           phase != COMMAND_UUID_PERSIST;
+    return core->peer_used == 0 && resync_idle(core) && !core->session.flush_tag &&
+           core->loss.phase == LOSS_NONE && core->size > 0 && phase != COMMAND_PROMOTE_PERSIST &&
+           phase != COMMAND_DEMOTE_PERSIST && phase != COMMAND_UUID_PERSIST;
+}
+
+static void say_hello(struct core *core)
+{
+    send_hello(core);
+    core->session.phase = SESSION_HELLO;
+    if (core->session.hello_seen)
+        send_first_state(core);
+}
+
+static void flush_old(struct core *core)
+{
+    struct session *session = &core->session;
+
+    if (!core_has_disk(core)) {
+        say_hello(core);
+        return;
+    }
+    session->phase = SESSION_FLUSH;
+    session->flush_tag = tag_make(TAG_SESSION_FLUSH, 0, (uint32_t)session->number);
+    core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, session->flush_tag);
+}
+
+void handshake_flushed(struct core *core, uint64_t tag, int code)
+{
+    struct session *session = &core->session;
+
+    if (tag != session->flush_tag)
+        return;
+    core->local_pending--;
+    session->flush_tag = 0;
+    if (code) {
+        core_disk_failed(core, code, "flushing");
+        return;
+    }
+    if (session->phase == SESSION_FLUSH) /* else the stream it was for is gone */
+        say_hello(core);
 }
 
 /* ---- the verdict -------------------------------------------------------------------------------
@@ -344,6 +383,7 @@ void handshake_state(struct core *core, const struct wire_message *message)
     case SESSION_LIVE:
     case SESSION_NONE:
     case SESSION_QUIESCE:
+    case SESSION_FLUSH:
     case SESSION_HELLO:
     case SESSION_PREPARE_MAP:
     case SESSION_MAP_AWAIT:
@@ -503,10 +543,7 @@ bool handshake_pump(struct core *core)
     case SESSION_QUIESCE:
         if (!is_quiet(core))
             return false;
-        send_hello(core);
-        session->phase = SESSION_HELLO;
-        if (session->hello_seen)
-            send_first_state(core);
+        flush_old(core);
         return true;
     case SESSION_PREPARE_MAP:
         if (!persist_bitmap_due(core, session->ticket))
@@ -531,6 +568,7 @@ bool handshake_pump(struct core *core)
     case SESSION_MAP_SEND:
         return pump_map(core);
     case SESSION_NONE:
+    case SESSION_FLUSH:
     case SESSION_HELLO:
     case SESSION_STATE:
     case SESSION_READY:

@@ -8,7 +8,9 @@
  *   3. Then the superblock with a new current generation is written (P7).
  *   4. Then what was held goes out, and guest I/O runs on alone (P1).
  *
- * A Primary that loses its peer with nothing unconfirmed does this at its first write.
+ * A Primary that loses its peer with nothing unconfirmed does this at its first write. One that
+ * took the role over without the peer does it at its first flush too: the peer may have lost
+ * what it had not flushed, and this node has it (P2).
  */
 #include "core_private.h"
 
@@ -27,6 +29,7 @@ void loss_peer(struct core *core)
     if (core->mode != MODE_REPLICATE)
         return;
     core->mode = MODE_UNRECORDED;
+    core->inherited = core->role != REPLICA_ROLE_PRIMARY;
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
     core->loss.phase = LOSS_BITMAP; /* holds the answers of what is now over */

@@ -225,6 +225,7 @@ bool persist_done(struct core *core, uint64_t tag, int code)
     case TAG_REQUEST:
     case TAG_PEER:
     case TAG_CONFIRM:
+    case TAG_SESSION_FLUSH:
     case TAG_RESYNC_ASK:
     case TAG_RESYNC_READ:
     case TAG_RESYNC_FLUSH:

@@ -203,6 +203,9 @@ static void disk_done(struct core *core, const struct event *event)
     case TAG_CONFIRM:
         confirm_disk_done(core, tag, code);
         break;
+    case TAG_SESSION_FLUSH:
+        handshake_flushed(core, tag, code);
+        break;
     case TAG_RESYNC_ASK:
     case TAG_RESYNC_READ:
     case TAG_RESYNC_FLUSH:

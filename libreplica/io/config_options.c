@@ -31,6 +31,8 @@ struct option {
     const char *unit;                   /* for messages */
     const char *const *words;           /* NULL-terminated */
     const char *advice;                 /* LACKING: what to do about it */
+    bool later;      /* the fields are there, what follows them is not: as if lacking */
+    unsigned usable; /* CHOICE: how many of `words`, from the first on; 0: all */
 };
 
 #define FIELD(member) offsetof(struct config_resource, member)
@@ -61,6 +63,15 @@ struct option {
         .name = n, .kind = OPTION_CHOICE, .offset = FIELD(m), .initial = start, \
         .words = WORDS(__VA_ARGS__)                                             \
     }
+#define CHOICE_OF(count, n, m, start, ...)                                                       \
+    {                                                                                            \
+        .name = n, .kind = OPTION_CHOICE, .offset = FIELD(m), .initial = start, .usable = count, \
+        .words = WORDS(__VA_ARGS__)                                                              \
+    }
+#define HANDLER(n, m)                                                                              \
+    {                                                                                              \
+        .name = n, .kind = OPTION_TEXT, .offset = FIELD(m), .capacity = CAPACITY(m), .later = true \
+    }
 #define TEXT(n, m)                                                                  \
     {                                                                               \
         .name = n, .kind = OPTION_TEXT, .offset = FIELD(m), .capacity = CAPACITY(m) \
@@ -83,7 +94,7 @@ struct option {
 #define LATER "this version cannot do it: delete the line"
 
 static const struct option options_options[] = {
-    CHOICE("on-peer-loss", core.on_peer_loss, CORE_PEER_LOSS_CONTINUE, "continue", "freeze"),
+    CHOICE_OF(1, "on-peer-loss", core.on_peer_loss, CORE_PEER_LOSS_CONTINUE, "continue", "freeze"),
     LACKING("auto-promote", "the Xen hotplug script promotes when a guest starts: delete the line",
             "no"),
     LACKING("quorum", "two nodes have no majority: delete the line", "off"),
@@ -110,8 +121,8 @@ static const struct option options_net[] = {
     TIME("ping-timeout", core.ping_timeout, 1, 300, 5, TENTH, "tenths of a second (5 is 0.5 s)"),
     TIME("connect-int", core.connect_interval, 1, 120, 10, SECOND, "seconds"),
     COUNT32("ko-count", core.ko_count, 0, 200, 7),
-    CHOICE("fencing", core.fencing, CORE_FENCING_DONT_CARE, "dont-care", "resource-only",
-           "resource-and-stonith"),
+    CHOICE_OF(1, "fencing", core.fencing, CORE_FENCING_DONT_CARE, "dont-care", "resource-only",
+              "resource-and-stonith"),
     CHOICE("auth", auth, CONFIG_AUTH_PSK, "psk", "x509"),
     PATH("key-file", key_file),
     PATH("ca-file", ca_file),
@@ -172,8 +183,8 @@ static const struct option options_disk[] = {
     COUNT32("al-extents", al_extents, METADATA_AL_EXTENTS_MIN, METADATA_AL_EXTENTS_MAX,
             METADATA_AL_EXTENTS_DEFAULT),
     RATE("c-max-rate", core.resync_rate_max, 4194304, 102400),
-    CHOICE("on-io-error", core.on_io_error, CORE_IO_ERROR_DETACH, "detach", "pass_on",
-           "call-local-io-error"),
+    CHOICE_OF(1, "on-io-error", core.on_io_error, CORE_IO_ERROR_DETACH, "detach", "pass_on",
+              "call-local-io-error"),
     LACKING("size", "the size is what the smaller of the two disks holds: delete the line", NULL),
     LACKING("disk-timeout", "this version has no disk-timeout: delete the line", "0"),
     LACKING("resync-after", LATER, NULL),
@@ -200,12 +211,12 @@ static const struct option options_disk[] = {
 };
 
 static const struct option options_handlers[] = {
-    TEXT("split-brain", handler_split_brain),
-    TEXT("fence-peer", handler_fence_peer),
-    TEXT("unfence-peer", handler_unfence_peer),
-    TEXT("before-resync-target", handler_before_resync_target),
-    TEXT("after-resync-target", handler_after_resync_target),
-    TEXT("local-io-error", handler_local_io_error),
+    HANDLER("split-brain", handler_split_brain),
+    HANDLER("fence-peer", handler_fence_peer),
+    HANDLER("unfence-peer", handler_unfence_peer),
+    HANDLER("before-resync-target", handler_before_resync_target),
+    HANDLER("after-resync-target", handler_after_resync_target),
+    HANDLER("local-io-error", handler_local_io_error),
     HARMLESS("before-resync-source"),
     HARMLESS("disconnected"),
     HARMLESS("initial-split-brain"),
@@ -509,12 +520,39 @@ static int lacking_check(const struct option *option, const struct config_statem
                        told ? " " : "", told ? value->text : "", option->advice);
 }
 
+/* Whoever writes this counts on it; it must not be taken without a word. */
+static int later_fail(const struct option *option, const struct config_statement *statement,
+                      struct replica_error *error)
+{
+    if (option->kind == OPTION_CHOICE)
+        return config_fail(statement, REPLICA_E_UNSUPPORTED, error,
+                           "'%s %s' is not in this version: write '%s %s;' or delete the line",
+                           option->name, config_statement_word(statement, 1)->text, option->name,
+                           option->words[0]);
+    return config_fail(statement, REPLICA_E_UNSUPPORTED, error,
+                       "handlers are not run in this version: delete the line of '%s'",
+                       option->name);
+}
+
+static int choice_apply(const struct option *option, const struct config_statement *statement,
+                        const char *text, struct config_resource *resource,
+                        struct replica_error *error)
+{
+    unsigned index;
+
+    if (!word_in(text, option->words, &index))
+        return choice_fail(option, statement, text, error);
+    if (option->usable && index >= option->usable)
+        return later_fail(option, statement, error);
+    *(unsigned *)option_field(option, resource) = index;
+    return 0;
+}
+
 static int option_apply(const struct option *option, const struct config_statement *statement,
                         const char *directory, struct config_resource *resource,
                         struct replica_error *error)
 {
     const char *text;
-    unsigned index;
     int code;
 
     if (option->kind == OPTION_HARMLESS)
@@ -524,6 +562,8 @@ static int option_apply(const struct option *option, const struct config_stateme
     code = config_value_count(statement, 1, error);
     if (code)
         return code;
+    if (option->later)
+        return later_fail(option, statement, error);
     text = config_statement_word(statement, 1)->text;
     switch (option->kind) {
     case OPTION_TIME:
@@ -532,10 +572,7 @@ static int option_apply(const struct option *option, const struct config_stateme
     case OPTION_COUNT64:
         return number_apply(option, statement, text, resource, error);
     case OPTION_CHOICE:
-        if (!word_in(text, option->words, &index))
-            return choice_fail(option, statement, text, error);
-        *(unsigned *)option_field(option, resource) = index;
-        return 0;
+        return choice_apply(option, statement, text, resource, error);
     case OPTION_TEXT:
     case OPTION_PATH:
         return text_apply(option, statement, text, directory, resource, error);

@@ -244,6 +244,11 @@ bool disk_is_direct(const struct disk *disk)
     return disk->direct;
 }
 
+int disk_descriptor(const struct disk *disk)
+{
+    return disk->fd;
+}
+
 unsigned disk_in_flight(const struct disk *disk)
 {
     return disk->in_flight;

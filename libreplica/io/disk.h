@@ -48,6 +48,7 @@ void disk_close(struct disk *disk);
 uint64_t disk_bytes(const struct disk *disk);
 uint32_t disk_alignment(const struct disk *disk); /* what the device wants, bytes */
 bool disk_is_direct(const struct disk *disk);
+int disk_descriptor(const struct disk *disk); /* for create-md, which needs no loop */
 unsigned disk_in_flight(const struct disk *disk);
 
 /* A discard leaves zeroes, so that both replicas read the same afterwards. */

@@ -68,6 +68,9 @@ struct driver {
     struct queued_command *commands, **commands_last;
     struct queued_command *command; /* the one inside the core */
 
+    char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
+    char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
+
     uint64_t entropy[ENTROPY_WORDS];
     unsigned entropy_left;
 };
@@ -329,6 +332,8 @@ static void run_log(struct driver *driver, const struct action *action)
     if (strncmp(text, name, length) == 0 && text[length] == ':' && text[length + 1] == ' ')
         text += length + 2; /* a text that also serves as an answer; log_line names us already */
     log_line(driver->setup.log, priorities[action->log.level], "%s", text);
+    if (action->log.level <= LOG_LEVEL_WARNING)
+        memcpy(driver->said, action->log.text, sizeof driver->said);
 }
 
 static void run_action(struct driver *driver, const struct action *action)
@@ -348,6 +353,7 @@ static void run_action(struct driver *driver, const struct action *action)
         link_connect(driver->link);
         break;
     case ACTION_LINK_CLOSE:
+        memcpy(driver->farewell, driver->said, sizeof driver->farewell);
         link_hang_up(driver->link, 0);
         break;
     case ACTION_COMPLETE:
@@ -375,6 +381,7 @@ static void run_action(struct driver *driver, const struct action *action)
 
 static void run_actions(struct driver *driver)
 {
+    driver->said[0] = '\0';
     for (uint32_t i = 0; i < driver->actions.count; i++)
         run_action(driver, &driver->actions.list[i]);
 }
@@ -385,8 +392,10 @@ static void run_actions(struct driver *driver)
 static void link_is_up(void *argument, bool initiator)
 {
     struct event event = {.kind = EVENT_LINK_UP, .link_up = {.initiator = initiator}};
+    struct driver *driver = argument;
 
-    step(argument, &event);
+    driver->farewell[0] = '\0';
+    step(driver, &event);
 }
 
 static void link_is_down(void *argument, int code)
@@ -710,6 +719,11 @@ void driver_close(struct driver *driver)
 const struct core *driver_core(const struct driver *driver)
 {
     return driver->core;
+}
+
+const char *driver_farewell(const struct driver *driver)
+{
+    return driver->farewell;
 }
 
 const struct link *driver_link(const struct driver *driver)

@@ -50,4 +50,7 @@ void driver_room(struct driver *driver);
 const struct core *driver_core(const struct driver *driver);
 const struct link *driver_link(const struct driver *driver);
 
+/* Why the core ended the last session with the peer; empty: it did not. */
+const char *driver_farewell(const struct driver *driver);
+
 #endif

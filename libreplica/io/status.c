@@ -163,6 +163,21 @@ static int node_number(const char *name, const char *other)
     return strcmp(name, other) < 0 ? 0 : 1;
 }
 
+/* Why there is no connection: what the two told each other when they parted, or what the last
+ * attempt ran into. */
+static void put_reason(struct replica *replica, const struct core_status *status,
+                       const struct link_facts *facts, json_t **object)
+{
+    const char *reason = driver_farewell(replica->driver);
+
+    if (status->connection == REPLICA_CONNECTION_CONNECTED)
+        return;
+    if (status->connection != REPLICA_CONNECTION_STANDALONE && facts->trouble[0])
+        reason = facts->trouble;
+    if (reason[0])
+        put(object, "reason", json_string(reason));
+}
+
 static json_t *connection_json(struct replica *replica, const struct core_status *status,
                                const struct link_facts *facts)
 {
@@ -174,8 +189,7 @@ static json_t *connection_json(struct replica *replica, const struct core_status
                                facts->congested, "peer-role", replica_role_name(status->peer_role),
                                "tls", 1, "ap-in-flight", (json_int_t)0, "rs-in-flight", 0);
 
-    if (status->connection != REPLICA_CONNECTION_CONNECTED && facts->trouble[0])
-        put(&object, "reason", json_string(facts->trouble));
+    put_reason(replica, status, facts, &object);
     put(&object, "peer_devices", json_pack("[o]", peer_device_json(replica, status)));
     return object;
 }

@@ -12,8 +12,7 @@ static bool narrow(const struct front *front)
 void front_open(struct front *front, uint32_t domain, enum blkif_abi abi, unsigned first_page,
                 unsigned pages)
 {
-    *front = (struct front){
-        .domain = domain, .abi = abi, .first_page = first_page, .pages = pages};
+    *front = (struct front){.domain = domain, .abi = abi, .first_page = first_page, .pages = pages};
     for (unsigned i = 0; i < pages; i++)
         fake_grant(first_page + i, domain, true);
     memset(fake_page(first_page), 0, (size_t)pages * FAKE_PAGE_BYTES);

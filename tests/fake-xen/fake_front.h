@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* fake_front.h - a block frontend for tests: fills a ring in fake guest memory, by the rules or not. */
+/* fake_front.h - a block frontend for tests: fills a ring in fake guest memory, by the rules or
+ * not. */
 #ifndef FAKE_FRONT_H
 #define FAKE_FRONT_H
 

@@ -15,7 +15,13 @@
 
 #include "fake_private.h"
 
-enum { NODES_MAX = 512, PATH_MAX_BYTES = 192, VALUE_MAX = 1024, WATCHES_MAX = 64, EVENTS_MAX = 4096 };
+enum {
+    NODES_MAX = 512,
+    PATH_MAX_BYTES = 192,
+    VALUE_MAX = 1024,
+    WATCHES_MAX = 64,
+    EVENTS_MAX = 4096
+};
 
 struct node {
     char path[PATH_MAX_BYTES];
@@ -70,7 +76,8 @@ void fake_store_leaks(struct fake_leaks *leaks)
     leaks->transactions = store.copy != NULL;
 }
 
-/* ---- the tree ------------------------------------------------------------------------------------- */
+/* ---- the tree
+ * ------------------------------------------------------------------------------------- */
 
 static bool under(const char *path, const char *top)
 {
@@ -130,7 +137,8 @@ static bool cut(struct tree *tree, const char *path)
     return found;
 }
 
-/* ---- watches ---------------------------------------------------------------------------------------- */
+/* ---- watches
+ * ---------------------------------------------------------------------------------------- */
 
 static void queue_event(const char *path, const char *token)
 {
@@ -157,7 +165,8 @@ static void fire(const char *path)
     }
 }
 
-/* ---- the test's side ---------------------------------------------------------------------------------- */
+/* ---- the test's side
+ * ---------------------------------------------------------------------------------- */
 
 void fake_store_write_bytes(const char *path, const void *bytes, size_t length)
 {
@@ -191,7 +200,8 @@ unsigned fake_store_reads(void)
     return store.reads;
 }
 
-/* ---- libxenstore -------------------------------------------------------------------------------------- */
+/* ---- libxenstore
+ * -------------------------------------------------------------------------------------- */
 
 struct xs_handle *xs_open(unsigned long flags)
 {

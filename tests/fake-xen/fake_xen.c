@@ -73,7 +73,8 @@ struct fake_leaks fake_xen_leaks(void)
     return leaks;
 }
 
-/* ---- grants -------------------------------------------------------------------------------------- */
+/* ---- grants
+ * -------------------------------------------------------------------------------------- */
 
 uint8_t *fake_page(unsigned page)
 {
@@ -143,8 +144,8 @@ void *xengnttab_map_domain_grant_refs(xengnttab_handle *handle, uint32_t count, 
             return NULL;
         }
     }
-    address = mmap(NULL, (size_t)count * FAKE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-                   -1, 0);
+    address =
+        mmap(NULL, (size_t)count * FAKE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED)
         abort();
     for (uint32_t i = 0; i < count; i++)
@@ -198,7 +199,8 @@ int xengnttab_grant_copy(xengnttab_handle *handle, uint32_t count,
     return 0;
 }
 
-/* ---- event channels ------------------------------------------------------------------------------ */
+/* ---- event channels
+ * ------------------------------------------------------------------------------ */
 
 uint32_t fake_port_new(uint32_t domain)
 {

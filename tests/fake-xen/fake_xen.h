@@ -18,7 +18,8 @@ enum { FAKE_PAGES = 2048, FAKE_PORTS = 256, FAKE_PAGE_BYTES = 4096 };
 
 void fake_xen_reset(void);
 
-/* ---- guest memory ------------------------------------------------------------------------------ */
+/* ---- guest memory ------------------------------------------------------------------------------
+ */
 
 /* Page `page` of the guests' memory as the guest sees it. */
 uint8_t *fake_page(unsigned page);
@@ -32,7 +33,8 @@ void fake_copy_refuse(bool refuse);
 unsigned fake_copy_calls(void);
 unsigned fake_copy_ops(void);
 
-/* ---- event channels ------------------------------------------------------------------------------ */
+/* ---- event channels
+ * ------------------------------------------------------------------------------ */
 
 /* The guest's unbound port, allowed to be bound once at a time. */
 uint32_t fake_port_new(uint32_t domain);
@@ -44,7 +46,8 @@ unsigned fake_notified(uint32_t port);
 void fake_port_taken(uint32_t port, bool taken);
 bool fake_port_masked(uint32_t port);
 
-/* ---- XenStore -------------------------------------------------------------------------------------- */
+/* ---- XenStore
+ * -------------------------------------------------------------------------------------- */
 
 /* As the toolstack or the guest; watches fire. `value` NULL removes, with children. */
 void fake_store_write(const char *path, const char *value);
@@ -56,7 +59,8 @@ void fake_store_write_bytes(const char *path, const void *bytes, size_t length);
 void fake_store_conflicts(unsigned count);
 unsigned fake_store_reads(void);
 
-/* ---- what must be zero at the end of a test -------------------------------------------------------- */
+/* ---- what must be zero at the end of a test
+ * -------------------------------------------------------- */
 
 struct fake_leaks {
     unsigned mapped_pages, bound_ports, handles, watches, transactions;

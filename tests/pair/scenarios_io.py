@@ -91,7 +91,7 @@ def fio_verify(lab):
                           ("single", ["--rw=write", "--bs=64k", "--iodepth=1", "--size=16m",
                                       "--offset=96m", "--fsync=16"])):
         run(["fio", f"--name={name}", "--ioengine=nbd", f"--uri={pair.alpha.uri}",
-             "--verify=crc32c", "--verify_fatal=1", "--end_fsync=1", *options], 120)
+             "--verify=crc32c", "--verify_state_save=0", "--verify_fatal=1", "--end_fsync=1", *options], 120)
     quiet_compare(pair, size)
 
 

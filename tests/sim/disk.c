@@ -180,19 +180,20 @@ static struct sim_disk_op *disk_op_new(struct sim_host *host, uint32_t *index)
  * own, on the peer what it was sent. */
 static uint32_t stamp_without_data(struct sim_host *host, const struct sim_disk_op *op)
 {
-    struct sim_world *world = host->world;
-    uint32_t stamp = guest_stamp_of(host, op->op, op->first, op->count);
+    uint32_t stamp = guest_stamp_of(host, (enum replica_op)op->op, op->first, op->count, false);
 
-    for (uint32_t i = host->owes; stamp == SIM_STAMP_NONE && i-- > 0;) {
-        uint32_t owed = host->owed[i].stamp;
-        const struct sim_write *write = &world->oracle.write[owed];
+    for (uint32_t i = 0; i < host->owes && stamp == SIM_STAMP_NONE; i++) {
+        struct sim_owed *owed = &host->owed[i];
+        const struct sim_write *write = &host->world->oracle.write[owed->stamp];
 
-        if (owed >= SIM_STAMP_FIRST && write->op == op->op && op->first >= write->first &&
-            op->first + op->count <= write->first + write->count)
-            stamp = owed;
+        if (owed->stamp < SIM_STAMP_FIRST || owed->on_disk || write->op != op->op ||
+            op->first != write->first || op->count != write->count)
+            continue;
+        owed->on_disk = true;
+        stamp = owed->stamp;
     }
     if (stamp == SIM_STAMP_NONE)
-        sim_violation(world, "P5", "%c: nobody asked for this %s of sectors %u+%u",
+        sim_violation(host->world, "P5", "%c: nobody asked for this %s of sectors %u+%u",
                       'A' + host->index, replica_op_name(op->op), op->first, op->count);
     return stamp;
 }

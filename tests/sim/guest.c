@@ -57,6 +57,7 @@ bool guest_issue(struct sim_host *host, enum replica_op op, bool fua, uint32_t f
     request->first = first;
     request->count = count;
     request->stamp = SIM_STAMP_NONE;
+    request->on_disk = request->on_link = false;
     request->buffer = NULL;
     request_fill(host, request);
     host->guest.in_flight++;
@@ -93,20 +94,26 @@ void guest_complete(struct sim_host *host, void *cookie, int code)
     guest_wake(host);
 }
 
-uint32_t guest_stamp_of(const struct sim_host *host, enum replica_op op, uint32_t first,
-                        uint32_t count)
+uint32_t guest_stamp_of(struct sim_host *host, enum replica_op op, uint32_t first, uint32_t count,
+                        bool link)
 {
-    uint32_t oldest = SIM_STAMP_NONE;
+    struct sim_request *oldest = NULL;
 
     for (unsigned i = 0; i < SIM_GUEST_DEPTH; i++) {
-        const struct sim_request *request = &host->guest.request[i];
+        struct sim_request *request = &host->guest.request[i];
 
-        if (request->used && request->op == op && first >= request->first &&
-            first + count <= request->first + request->count &&
-            (oldest == SIM_STAMP_NONE || request->stamp < oldest))
-            oldest = request->stamp;
+        if (request->used && request->op == op && first == request->first &&
+            count == request->count && !(link ? request->on_link : request->on_disk) &&
+            (!oldest || request->stamp < oldest->stamp))
+            oldest = request;
     }
-    return oldest;
+    if (!oldest)
+        return SIM_STAMP_NONE;
+    if (link)
+        oldest->on_link = true;
+    else
+        oldest->on_disk = true;
+    return oldest->stamp;
 }
 
 /* ---- the random guest -------------------------------------------------------------------------

@@ -165,6 +165,7 @@ const struct metadata_superblock *meta_truth(struct sim_host *host)
 static const struct actlog *meta_log(struct sim_host *host, const struct metadata_superblock *truth)
 {
     struct sim_meta *meta = &host->meta;
+    struct replica_error error;
 
     if (meta->log_version == meta->version && meta->log)
         return meta->log;
@@ -176,7 +177,8 @@ static const struct actlog *meta_log(struct sim_host *host, const struct metadat
     for (uint32_t i = 0; i < METADATA_AL_BLOCKS; i++)
         actlog_scan_block(meta->log, meta->bytes + truth->layout.al_offset +
                                          (uint64_t)i * METADATA_BLOCK_BYTES);
-    if (actlog_scan_finish(meta->log, NULL)) {
+    if (actlog_scan_finish(meta->log, &error)) {
+        TRACE(host->world, "%c: activity log on disk: %s", 'A' + host->index, error.text);
         actlog_free(meta->log);
         meta->log = NULL;
         return NULL;

@@ -16,6 +16,20 @@ static bool ready(const struct sim_host *host)
     return host->up && host->attached && !host->frozen;
 }
 
+static bool is_standalone(const struct sim_host *host)
+{
+    return host->status.connection == REPLICA_CONNECTION_STANDALONE;
+}
+
+/* StandAlone for a reason that only a person can remove. */
+static bool has_refused(const struct sim_host *host)
+{
+    int code = host->status.last_link_code;
+
+    return is_standalone(host) && (code == REPLICA_E_SPLIT_BRAIN || code == REPLICA_E_UNRELATED ||
+                                   code == REPLICA_E_PEER_PRIMARY);
+}
+
 static bool operator_idle(const struct sim_world *world)
 {
     return world->promoting < 0 && world->demoting < 0;
@@ -146,8 +160,8 @@ static void look_after_host(struct sim_host *host)
     }
     if (host->hold && host->hold_until <= world->now)
         host->hold = false;
-    if (ready(host) && !host->hold && host->commands == 0 &&
-        host->status.connection == REPLICA_CONNECTION_STANDALONE)
+    if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&
+        !(world->healing && world->profile.reckless && has_refused(host)))
         host_command(host, COMMAND_CONNECT, 0);
     if (host->guest.running)
         guest_wake(host);
@@ -213,33 +227,67 @@ static void look_after_guest(struct sim_world *world)
         world->prefer = 1 - world->prefer;
 }
 
-/* Both went on alone: one of them gives up its data. */
-static void look_resolve(struct sim_world *world)
+static void look_demote(struct sim_host *host)
 {
-    unsigned loser = 1u - (unsigned)world->prefer;
-    struct sim_host *host = &world->host[loser];
+    host->world->demoting = host->index;
+    host->world->reconnect = true;
+    host->guest.paused = true;
+    host_command(host, COMMAND_DEMOTE, 0);
+}
 
-    if (!ready(host) || !ready(host_peer(host)) || host->commands)
-        return;
-    if (host->status.role == REPLICA_ROLE_PRIMARY) {
-        world->demoting = host->index;
-        host->guest.paused = true;
-        host_command(host, COMMAND_DEMOTE, 0);
-    } else if (host->status.connection == REPLICA_CONNECTION_STANDALONE) {
-        world->oracle.discards[loser] = true;
-        host_command(host, COMMAND_CONNECT, COMMAND_DISCARD_MY_DATA);
+/* New metadata: what it has is nobody's any more, and it gets everything from the other one. */
+static void look_abandon(struct sim_host *host)
+{
+    TRACE(host->world, "operator: %c gives its data up", 'A' + host->index);
+    host_crash(host, false);
+    world_create_metadata(host, 0);
+    oracle_abandoned(host);
+    host->boot_at = host->world->now;
+    host->world->reconnect = true;
+}
+
+/* Both refuse each other, as they must after both went on alone. A person takes the role from
+ * one, tries again, and if they still refuse gives the data of that one up. True: nobody else
+ * shall touch them now. */
+static bool look_resolve(struct sim_world *world)
+{
+    struct sim_host *loser = &world->host[1 - world->prefer];
+    struct sim_host *other = host_peer(loser);
+    bool peer_primary = loser->status.last_link_code == REPLICA_E_PEER_PRIMARY ||
+                        other->status.last_link_code == REPLICA_E_PEER_PRIMARY;
+
+    if (!ready(loser) || !ready(other) || loser->commands || other->commands ||
+        !(has_refused(loser) || has_refused(other)))
+        return false;
+    if (!is_standalone(loser) || !is_standalone(other)) {
+        host_command(is_standalone(loser) ? loser : other, COMMAND_CONNECT, 0);
+    } else if (loser->status.role == REPLICA_ROLE_PRIMARY) {
+        look_demote(loser);
+    } else if (other->status.role == REPLICA_ROLE_PRIMARY && peer_primary) {
+        look_demote(other);
+    } else if (world->reconnect) {
+        world->reconnect = false;
+        host_command(loser, COMMAND_CONNECT, 0);
+        host_command(other, COMMAND_CONNECT, 0);
+    } else {
+        look_abandon(loser);
     }
+    return true;
 }
 
 void operator_look(struct sim_world *world)
 {
+    bool resolving;
+
     if (world->operator_off)
         return;
-    if (world->healing && world->profile.reckless && world->prepared && operator_idle(world))
-        look_resolve(world);
-    for (unsigned i = 0; i < SIM_HOSTS; i++)
+    resolving = world->healing && world->profile.reckless && world->prepared &&
+                operator_idle(world) && look_resolve(world);
+    for (unsigned i = 0; i < SIM_HOSTS && !resolving; i++)
         look_after_host(&world->host[i]);
-    if (!world->prepared)
+    if (resolving)
+        TRACE(world, "operator: resolves");
+    else if (!world->prepared)
         look_prepare(world);
     else
         look_after_guest(world);

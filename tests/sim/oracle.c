@@ -38,7 +38,7 @@ void oracle_reset(struct sim_world *world)
         memset(oracle->seen[i], 0, bytes);
         oracle->verified[i] = 0;
         oracle->node_acked_count[i] = oracle->node_verified[i] = 0;
-        oracle->discards[i] = oracle->acked_in_tenure[i] = oracle->forced[i] = false;
+        oracle->acked_in_tenure[i] = oracle->forced[i] = false;
         oracle->tenure_generation[i] = 0;
     }
 }
@@ -120,7 +120,8 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
         if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp)
             floor_raise(oracle, 1 - host->index, i, request->stamp);
     }
-    write->acked = true;
+    write->acked = write->on[host->index] = true;
+    write->on[1 - host->index] = write->peer_acked;
     oracle->acked[oracle->acked_count++] = request->stamp;
     oracle->acked_in_tenure[host->index] = true;
     oracle->tenure_generation[host->index] = host->status.generation.current;
@@ -136,7 +137,8 @@ static bool write_durable(struct sim_host *host, uint32_t stamp, uint32_t *secto
     const struct sim_write *write = &oracle->write[stamp];
 
     for (uint32_t i = write->first; i < write->first + write->count; i++) {
-        if (oracle->floor[host->index][i] >= stamp && host->disk.durable[i] < stamp) {
+        if (write->on[host->index] && oracle->floor[host->index][i] >= stamp &&
+            host->disk.durable[i] < stamp) {
             *sector = i;
             return false;
         }
@@ -296,7 +298,7 @@ static void sent_write(struct sim_host *host, const struct wire_message *message
     else
         flight->stamp = guest_stamp_of(
             host, message->type == WIRE_DISCARD ? REPLICA_OP_DISCARD : REPLICA_OP_WRITE_ZEROES,
-            first, count);
+            first, count, true);
 }
 
 /* P1: "committed" is said of what is there. */
@@ -400,6 +402,7 @@ void oracle_power_cut(struct sim_host *host)
         floor[i] = host->disk.visible[i];
     }
     oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
+    oracle->verified[host->index] = oracle->acked_count;
 }
 
 void oracle_guest_started(struct sim_host *host)
@@ -460,6 +463,8 @@ static void oracle_target(struct sim_host *host)
     bool primary = host->status.role == REPLICA_ROLE_PRIMARY;
 
     world->counts.resyncs++;
+    oracle->verified[host->index] = oracle->acked_count; /* equality judges what it gets now */
+    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
     TRACE(world, "%c: becomes a target", 'A' + host->index);
     for (uint32_t i = 0; i < world->profile.sectors; i++) {
         uint32_t *floor = &oracle->floor[host->index][i];
@@ -467,7 +472,7 @@ static void oracle_target(struct sim_host *host)
 
         if (!primary && has < oracle->lost[source][i])
             has = oracle->lost[source][i];
-        if (*floor > has && !oracle->discards[host->index])
+        if (*floor > has)
             sim_violation(world, "P8",
                           "%c: becomes the target, and its sector %u has %u, acknowledged, over %u",
                           'A' + host->index, i, *floor, has);
@@ -508,8 +513,6 @@ static void oracle_met(struct sim_world *world)
         }
         oracle->lost[0][i] = oracle->lost[1][i] = 0;
     }
-    oracle->discards[0] = oracle->discards[1] = false;
-    oracle->verified[0] = oracle->verified[1] = 0;
 }
 
 void oracle_stepped(struct sim_host *host, const struct core_status *before)
@@ -584,4 +587,16 @@ void oracle_finish(struct sim_world *world)
     }
     if (world->buffers.used)
         sim_violation(world, "buffers", "%u buffers are left over", world->buffers.used);
+}
+
+/* The operator gives this host's data up for good: it answers for nothing. */
+void oracle_abandoned(struct sim_host *host)
+{
+    struct sim_oracle *oracle = &host->world->oracle;
+    size_t bytes = host->world->profile.sectors * sizeof oracle->floor[0][0];
+
+    memset(oracle->floor[host->index], 0, bytes);
+    memset(oracle->lost[host->index], 0, bytes);
+    oracle->verified[host->index] = oracle->acked_count;
+    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
 }

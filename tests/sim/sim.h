@@ -198,6 +198,7 @@ struct sim_owed {
     uint64_t tag;
     uint32_t stamp;
     uint8_t type;   /* enum wire_type: WRITE and its kin, or FLUSH */
+    bool on_disk;   /* a discard or write-zeroes that was passed on already */
     uint32_t acked; /* FLUSH: how many acknowledged writes it must cover */
 };
 
@@ -210,6 +211,7 @@ struct sim_request {
     uint32_t serial;
     uint32_t first, count;
     uint32_t stamp;
+    bool on_disk, on_link; /* a discard or write-zeroes that was passed on already */
     uint32_t acked; /* FLUSH: length of the world's list of acknowledged writes when issued */
     struct replica_buffer *buffer;
     uint32_t floor[SIM_BUFFER_SECTORS]; /* READ: the oldest stamp that may be returned */
@@ -258,7 +260,8 @@ struct sim_write {
     uint32_t first, count;
     uint8_t op, host;
     bool fua, acked;
-    bool peer_acked; /* the peer's acknowledgement has reached the Primary */
+    bool peer_acked;    /* the peer's acknowledgement has reached the Primary */
+    bool on[SIM_HOSTS]; /* who answers for it */
 };
 
 struct sim_oracle {
@@ -272,7 +275,6 @@ struct sim_oracle {
     uint32_t seen[SIM_HOSTS][SIM_SECTORS]; /* returned to the guest that runs there */
     uint32_t node_acked[SIM_HOSTS][SIM_WRITES], node_acked_count[SIM_HOSTS];
     uint32_t node_verified[SIM_HOSTS];
-    bool discards[SIM_HOSTS]; /* the operator gave its data up */
     bool acked_in_tenure[SIM_HOSTS];
     uint64_t tenure_generation[SIM_HOSTS];
     bool forced[SIM_HOSTS]; /* the promotion under way is forced */
@@ -320,10 +322,11 @@ struct sim_world {
     uint32_t crash_actions; /* when a step has at least that many actions */
     bool crash_power;
     /* the operator */
-    bool pinned;     /* the scenario says where the guest runs; no other host will do */
+    bool pinned;                 /* the scenario says where the guest runs; no other host will do */
     int32_t prefer;              /* the host that is to be Primary */
     int32_t promoting, demoting; /* -1: none */
     bool prepared;               /* the first data set exists */
+    bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
     uint64_t healed_at;
     struct sim_counts counts;
@@ -339,6 +342,8 @@ void world_free(struct sim_world *world);
 void world_reset(struct sim_world *world, uint64_t seed);
 /* Makes both metadata devices and data disks as the profile's start wants them. */
 void world_create(struct sim_world *world);
+/* New metadata for one host, as `create-md` writes it; with a generation: in sync already. */
+void world_create_metadata(struct sim_host *host, uint64_t generation);
 /* Takes the next thing that happens. False: nothing is left to happen. */
 bool world_step(struct sim_world *world);
 void world_at(struct sim_world *world, enum sim_kind kind, unsigned host, uint64_t at,
@@ -431,9 +436,10 @@ void guest_complete(struct sim_host *host, void *cookie, int code);
 /* One request of a scenario; false when there is no room. */
 bool guest_issue(struct sim_host *host, enum replica_op op, bool fua, uint32_t first,
                  uint32_t count);
-/* The stamp of the request under way that a discard or write-zeroes of this range is about. */
-uint32_t guest_stamp_of(const struct sim_host *host, enum replica_op op, uint32_t first,
-                        uint32_t count);
+/* The stamp of the request that a discard or write-zeroes of this range, given to the disk or to
+ * the link, is about. */
+uint32_t guest_stamp_of(struct sim_host *host, enum replica_op op, uint32_t first, uint32_t count,
+                        bool link);
 
 /* ---- operator.c, fault.c
  * ------------------------------------------------------------------------------- */
@@ -460,6 +466,7 @@ void oracle_sent(struct sim_host *host, const struct wire_message *message,
                  struct sim_flight *flight);
 void oracle_received(struct sim_host *host, const struct sim_flight *flight);
 void oracle_power_cut(struct sim_host *host);
+void oracle_abandoned(struct sim_host *host);
 void oracle_guest_started(struct sim_host *host);
 /* After each step: roles, directions, limits. `before` is the status before it. */
 void oracle_stepped(struct sim_host *host, const struct core_status *before);

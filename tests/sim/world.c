@@ -410,6 +410,7 @@ void world_reset(struct sim_world *world, uint64_t seed)
     world->random = seed * 0xd1342543de82ef95u + 0x632be59bd9b4e019u;
     world->now = SECOND;
     world->failed = world->healing = world->prepared = world->operator_off = world->pinned = false;
+    world->reconnect = false;
     world->queue.count = world->queue.order = 0;
     world->writes_issued = world->faults_done = 0;
     world->crash_host = world->promoting = world->demoting = -1;
@@ -430,26 +431,32 @@ static void superblock_in_sync(struct metadata_superblock *superblock, uint64_t 
     superblock->peer_bytes = superblock->layout.data_bytes;
 }
 
+void world_create_metadata(struct sim_host *host, uint64_t generation)
+{
+    struct sim_world *world = host->world;
+    uint64_t data_bytes = (uint64_t)world->profile.sectors * REPLICA_SECTOR_BYTES;
+    struct metadata_superblock superblock = {0};
+    struct metadata_layout layout = {0};
+
+    if (metadata_plan(SIM_META_BYTES, false, data_bytes, &layout, NULL)) {
+        sim_violation(world, "set-up", "metadata_plan refuses");
+        return;
+    }
+    metadata_fresh(&layout, sim_random(world), world->profile.al_extents, &superblock);
+    if (generation)
+        superblock_in_sync(&superblock, generation);
+    meta_reset(host, &superblock);
+}
+
 void world_create(struct sim_world *world)
 {
     uint64_t generation = (sim_random(world) | 16) & ~UINT64_C(1);
-    const struct sim_profile *profile = &world->profile;
+    enum sim_start start = world->profile.start;
 
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
-        struct metadata_superblock superblock = {0};
-        struct metadata_layout layout = {0};
-
-        if (metadata_plan(SIM_META_BYTES, false, (uint64_t)profile->sectors * REPLICA_SECTOR_BYTES,
-                          &layout, NULL)) {
-            sim_violation(world, "set-up", "metadata_plan refuses");
-            return;
-        }
-        metadata_fresh(&layout, sim_random(world), profile->al_extents, &superblock);
-        if (profile->start == START_IN_SYNC)
-            superblock_in_sync(&superblock, generation);
-        meta_reset(&world->host[i], &superblock);
-        disk_reset(&world->host[i], profile->start == START_FIRST_SYNC ? 1 + i : 1);
+        world_create_metadata(&world->host[i], start == START_IN_SYNC ? generation : 0);
+        disk_reset(&world->host[i], start == START_FIRST_SYNC ? 1 + i : 1);
     }
-    world->prepared = profile->start == START_IN_SYNC;
+    world->prepared = start == START_IN_SYNC;
     oracle_reset(world);
 }

@@ -219,6 +219,7 @@ START_TEST(test_edges)
     ck_assert_uint_eq(bitmap_set(&bitmap, (struct range){99 * BLOCK, 50 * BLOCK}), 0); /* past it */
     ck_assert(!bitmap_any(&bitmap, (struct range){2 * BLOCK, 97 * BLOCK}));
     ck_assert(!bitmap_any(&bitmap, (struct range){0, 0}));
+    ck_assert(!bitmap_any(&bitmap, (struct range){100 * BLOCK, 50 * BLOCK}));
     ck_assert(bitmap_next(&bitmap, 2 * BLOCK, 128 * BLOCK, &run));
     ck_assert_uint_eq(run.offset, 99 * BLOCK);
     ck_assert_uint_eq(run.length, BLOCK);

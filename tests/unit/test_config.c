@@ -89,13 +89,13 @@ static const char drbd_file[] =
     "  protocol C;\n"
     "  net { ping-int 3; timeout 40; sndbuf-size 512k; max-buffers 8000; verify-alg sha1; }\n"
     "  startup { wfc-timeout 0; degr-wfc-timeout 120; }\n"
-    "  handlers { split-brain \"/usr/lib/drbd/notify.sh \\\"root x\\\" # no comment\"; }\n"
+    "  handlers { out-of-sync \"/usr/lib/drbd/notify.sh \\\"root x\\\" # no comment\"; }\n"
     "}\n"
     "skip resource old { nonsense here; }\n"
     "resource \"vm1\" {\n"
-    "  device /dev/drbd1 minor 1; meta-disk internal; options { on-peer-loss freeze; }\n"
+    "  device /dev/drbd1 minor 1; meta-disk internal; options { on-peer-loss continue; }\n"
     "  net { protocol C; timeout 30; ko-count 0; allow-two-primaries no; }\n"
-    "  disk { c-max-rate 10M; al-extents 1237; on-io-error pass_on; }\n"
+    "  disk { c-max-rate 10M; al-extents 1237; on-io-error detach; }\n"
     "  on alpha { node-id 0; volume 0 { device minor 1; disk /dev/vg0/vm1; }\n"
     "             address ipv4 10.1.1.31:7789; }\n"
     "  on beta { node-id 1; disk \"/dev/vg 0/vm1\"; flexible-meta-disk /dev/vg0/meta;\n"
@@ -113,9 +113,8 @@ START_TEST(test_drbd_file)
     ck_assert_uint_eq(r.core.resync_rate_max, UINT64_C(10) << 20);
     ck_assert_uint_eq(r.al_extents, 1237);
     ck_assert_uint_eq(r.core.al_extents, 1237);
-    ck_assert_int_eq(r.core.on_io_error, CORE_IO_ERROR_PASS_ON);
-    ck_assert_int_eq(r.core.on_peer_loss, CORE_PEER_LOSS_FREEZE);
-    ck_assert_str_eq(r.handler_split_brain, "/usr/lib/drbd/notify.sh \"root x\" # no comment");
+    ck_assert_int_eq(r.core.on_io_error, CORE_IO_ERROR_DETACH);
+    ck_assert_int_eq(r.core.on_peer_loss, CORE_PEER_LOSS_CONTINUE);
     ck_assert_str_eq(r.local.disk, "/dev/vg0/vm1");
     ck_assert_str_eq(r.local.meta_disk, "internal");
     ck_assert_str_eq(r.peer.disk, "/dev/vg 0/vm1");
@@ -138,12 +137,13 @@ END_TEST
 
 START_TEST(test_x509)
 {
-    struct config_resource r =
-        parse_one(NET("auth x509; ca-file ca.pem; certificate-file /c.pem; private-key-file k;"));
+    struct config_resource r = parse_one(NET("auth x509; ca-file ca.pem; certificate-file /c.pem; "
+                                             "private-key-file \"a; {#} \\\"\\\\\";"));
 
     ck_assert_int_eq(r.auth, CONFIG_AUTH_X509);
     ck_assert_str_eq(r.ca_file, SYSCONFDIR "/tapdrbd.d/ca.pem");
     ck_assert_str_eq(r.certificate_file, "/c.pem");
+    ck_assert_str_eq(r.private_key_file, SYSCONFDIR "/tapdrbd.d/a; {#} \"\\");
     ck_assert_str_eq(r.peer_name, "beta");
 }
 END_TEST
@@ -263,6 +263,14 @@ static const struct {
      "vm1.res:2: 'shared-secret' is unknown to tapdisk-drbd though DRBD has it: the secret of "
      "tapdisk-drbd is not in this file but in a key file of its own: delete the line, then run "
      "'tapdrbdadm pair PEER-HOST' to make and install it"},
+    {NET("fencing resource-only;"), REPLICA_E_UNSUPPORTED,
+     "vm1.res:2: 'fencing resource-only' is not in this version: write 'fencing dont-care;' or "
+     "delete the line"},
+    {RESOURCE("options { on-peer-loss freeze; }"), REPLICA_E_UNSUPPORTED,
+     "vm1.res:2: 'on-peer-loss freeze' is not in this version: write 'on-peer-loss continue;' or "
+     "delete the line"},
+    {RESOURCE("handlers { split-brain /bin/true; }"), REPLICA_E_UNSUPPORTED,
+     "vm1.res:2: handlers are not run in this version: delete the line of 'split-brain'"},
     {RESOURCE("volume 1 { disk /dev/y; }"), REPLICA_E_UNSUPPORTED,
      "vm1.res:2: 'volume 1' is unknown to tapdisk-drbd though DRBD has it: a resource has the one "
      "volume 0: make a second resource"},
@@ -380,7 +388,8 @@ START_TEST(test_dump)
     static const char *const texts[] = {
         drbd_file,
         RESOURCE(""),
-        NET("auth x509; ca-file \"my ca\"; certificate-file \"c\\\"\\\\d\"; private-key-file k;"),
+        NET("auth x509; peer-name \"b; {#}\"; ca-file \"my ca\"; certificate-file \"c\\\"\\\\d\"; "
+            "private-key-file k;"),
     };
     char first[8192], second[8192];
 

@@ -224,7 +224,7 @@ START_TEST(test_first_sync)
     ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
     ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
     ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), REPLICA_E_NOT_UPTODATE);
-    pair->node[PAIR_B].hold = HOLD_FLUSH;
+    pair->node[PAIR_A].hold = HOLD_READ;
     ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
     ck_assert_int_eq(pair_status(pair, PAIR_A).replication, REPLICA_REPLICATION_SYNC_SOURCE);
     ck_assert_int_eq(pair_status(pair, PAIR_B).replication, REPLICA_REPLICATION_SYNC_TARGET);
@@ -235,7 +235,7 @@ START_TEST(test_first_sync)
     pair_run(pair);
     ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_FORCE),
                      REPLICA_E_NOT_UPTODATE);
-    pair->node[PAIR_B].hold = 0;
+    pair->node[PAIR_A].hold = 0;
     pair_run(pair);
     ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
     ck_assert_int_eq(pair_status(pair, PAIR_A).peer_disk, REPLICA_DISK_UPTODATE);
@@ -298,5 +298,30 @@ START_TEST(test_failover)
 }
 END_TEST
 
+/* P3: what a Secondary holds in its cache is durable before it can be a source: after the target
+ * has it, nothing marks it any more. */
+START_TEST(test_flush_before_hello)
+{
+    struct pair *pair = primary();
+    int from;
+
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 1);
+    pair_run(pair);
+    pair_crash(pair, PAIR_A);
+    pair->node[PAIR_B].hold = HOLD_FLUSH;
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), 0);
+    pair_attach(pair, PAIR_A);
+    from = (int)pair->traced;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
+    pair_advance(pair, PAIR_SECOND);
+    ck_assert_int_eq(pair_find(pair, from, "b: send HELLO"), -1);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    ASSERT_ORDER(pair, from, "b: done flush", "b: send HELLO", "b: send RESYNC_DATA");
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("core", test_clear_bitmap, test_promote_order, test_write, test_overlap, test_flush,
-          test_link_loss, test_first_sync, test_demote, test_failover)
+          test_link_loss, test_first_sync, test_demote, test_failover, test_flush_before_hello)

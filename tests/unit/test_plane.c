@@ -148,8 +148,8 @@ START_TEST(p5_guest_rewrites_its_page_in_flight)
     turns(3);
     for (unsigned round = 0; round < 8; round++) {
         expect(&front, round, BLKIF_OKAY);
-        ck_assert(all(fake_replica_data(replica) + (size_t)round * 4096, 4096,
-                      (uint8_t)(0x40 + round)));
+        ck_assert(
+            all(fake_replica_data(replica) + (size_t)round * 4096, 4096, (uint8_t)(0x40 + round)));
     }
 }
 END_TEST
@@ -352,7 +352,8 @@ END_TEST
 START_TEST(advisory_each_copy_status_counts)
 {
     struct front front;
-    struct front_segment good = {DATA, 0, 7}, bad[3] = {{DATA, 0, 7}, {DATA + 1, 0, 7}, {DATA, 0, 7}};
+    struct front_segment good = {DATA, 0, 7},
+                         bad[3] = {{DATA, 0, 7}, {DATA + 1, 0, 7}, {DATA, 0, 7}};
 
     (void)connect_one(&front);
     fake_grant(DATA, 7, true);

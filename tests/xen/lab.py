@@ -121,7 +121,7 @@ class Lab:
                      "ps -ef", "dmesg | tail -100",
                      "tail -n 200 /var/log/xen/*.log",
                      "tapdrbdadm status; tapdrbdadm status --json",
-                     "tail -n 500 /var/log/tapdrbd*.log /var/log/syslog")
+                     "tail -n 500 /var/log/messages /run/tapdrbd/*.log")
         try:
             with open(host.file("state.txt"), "w", encoding="utf-8") as stream:
                 for question in questions:

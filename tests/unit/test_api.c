@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_api.c - two replicas over loopback, opened from configuration files through replica.h:
+ * create-md, connect, promote, write, read, flush, discard, hand the role over, lose the peer.
+ */
+#include "io_help.h"
+#include "libreplica/io/buffer.h"
+#include "libreplica/io/create.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
+
+enum { DISK_BYTES = 32 << 20, NODES = 2 };
+
+static struct io_help help;
+static const char *const names[NODES] = {"alpha", "beta"};
+
+struct node {
+    const char *name;
+    char config_dir[128], run_dir[128], disk[128];
+    struct config_resource resource;
+    struct replica *replica;
+    unsigned changes, shutdowns;
+    uint64_t resized;
+    unsigned users; /* what in_use answers */
+};
+
+static struct node nodes[NODES];
+
+/* ---- fixture
+ * ---------------------------------------------------------------------------------------- */
+
+static void node_changed(void *argument)
+{
+    ((struct node *)argument)->changes++;
+}
+
+static void node_resized(void *argument, uint64_t size)
+{
+    ((struct node *)argument)->resized = size;
+}
+
+static void node_shutdown(void *argument)
+{
+    struct node *node = argument;
+
+    node->shutdowns++;
+    replica_close(node->replica); /* allowed from here */
+    node->replica = NULL;
+}
+
+static unsigned node_in_use(void *argument, char *why, size_t why_bytes)
+{
+    struct node *node = argument;
+
+    (void)snprintf(why, why_bytes, "domain 7 (vm1)");
+    return node->users;
+}
+
+static bool node_control(void *argument, struct replica_control_request *request, const char *json)
+{
+    (void)argument;
+    if (!strstr(json, "vbd-add"))
+        return false;
+    replica_control_reply(request, 0, NULL, "{\"vbd\":51712}");
+    return true;
+}
+
+static const struct replica_callbacks callbacks = {.changed = node_changed,
+                                                   .resized = node_resized,
+                                                   .shutdown = node_shutdown,
+                                                   .in_use = node_in_use,
+                                                   .control = node_control};
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static void write_configuration(void)
+{
+    char text[1024], here[256];
+    uint16_t a = free_port(), b = free_port();
+
+    ck_assert_ptr_nonnull(realpath(help.directory, here));
+    (void)snprintf(text, sizeof text,
+                   "resource vm1 {\n"
+                   "  net { timeout 20; ping-timeout 5; connect-int 1; }\n"
+                   "  on alpha { disk %s/alpha.disk; meta-disk internal;\n"
+                   "    address 127.0.0.1:%u; }\n"
+                   "  on beta { disk %s/beta.disk; meta-disk internal;\n"
+                   "    address 127.0.0.1:%u; }\n"
+                   "}\n",
+                   here, a, here, b);
+    (void)io_help_text(&help, "vm1.res", text, 0644);
+    (void)io_help_text(&help, "vm1.key", KEY, 0600);
+}
+
+static void node_prepare(struct node *node, const char *name)
+{
+    struct replica_error error = {0};
+    char file[32];
+
+    node->name = name;
+    (void)snprintf(node->config_dir, sizeof node->config_dir, "%s", help.directory);
+    (void)snprintf(node->run_dir, sizeof node->run_dir, "%s/%s.run", help.directory, name);
+    (void)snprintf(file, sizeof file, "%s.disk", name);
+    (void)snprintf(node->disk, sizeof node->disk, "%s", io_help_file(&help, file, DISK_BYTES));
+    ck_assert_msg(config_find(node->config_dir, name, "vm1", &node->resource, &error) == 0, "%s",
+                  error.text);
+    ck_assert_msg(create_metadata(&node->resource, false, NULL, &error) == 0, "%s", error.text);
+}
+
+static int node_open(struct node *node, struct replica_error *error)
+{
+    struct replica_options options = {.resource = "vm1",
+                                      .config_dir = node->config_dir,
+                                      .run_dir = node->run_dir,
+                                      .node = node->name};
+
+    return replica_open(help.loop, &options, &callbacks, node, &node->replica, error);
+}
+
+static void node_start(struct node *node)
+{
+    struct replica_error error = {0};
+    int code = node_open(node, &error);
+
+    ck_assert_msg(code == 0, "%s", error.text);
+}
+
+static void setup(void)
+{
+    io_help_open(&help);
+    memset(nodes, 0, sizeof nodes);
+    write_configuration();
+    for (int i = 0; i < NODES; i++)
+        node_prepare(&nodes[i], names[i]);
+}
+
+static void teardown(void)
+{
+    for (int i = 0; i < NODES; i++) {
+        replica_close(nodes[i].replica);
+        nodes[i].replica = NULL;
+        rmdir(nodes[i].run_dir);
+    }
+    io_help_close(&help);
+}
+
+/* ---- waiting
+ * ------------------------------------------------------------------------------------------ */
+
+static struct replica_status status_of(const struct node *node)
+{
+    struct replica_status status;
+
+    replica_status(node->replica, &status);
+    return status;
+}
+
+static bool established(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < NODES; i++)
+        if (status_of(&nodes[i]).replication != REPLICA_REPLICATION_ESTABLISHED)
+            return false;
+    return true;
+}
+
+static bool in_sync(void *argument)
+{
+    for (int i = 0; i < NODES; i++)
+        if (status_of(&nodes[i]).disk != REPLICA_DISK_UPTODATE ||
+            status_of(&nodes[i]).peer_disk != REPLICA_DISK_UPTODATE)
+            return false;
+    return established(argument);
+}
+
+struct answer {
+    bool over;
+    int code;
+    char text[256];
+};
+
+static void answered(void *argument, int code, const char *text)
+{
+    struct answer *answer = argument;
+
+    answer->over = true;
+    answer->code = code;
+    (void)snprintf(answer->text, sizeof answer->text, "%s", text);
+}
+
+static int promote(struct node *node, bool force)
+{
+    struct answer answer = {0};
+
+    replica_promote(node->replica, force, answered, &answer);
+    ck_assert(!answer.over); /* never from inside the call */
+    io_help_run(&help, io_help_flag, &answer.over);
+    return answer.code;
+}
+
+static int demote(struct node *node)
+{
+    struct answer answer = {0};
+
+    replica_demote(node->replica, answered, &answer);
+    io_help_run(&help, io_help_flag, &answer.over);
+    return answer.code;
+}
+
+/* Both up, in sync, alpha Primary. */
+static void start_pair(void)
+{
+    node_start(&nodes[0]);
+    node_start(&nodes[1]);
+    io_help_run(&help, established, NULL);
+    ck_assert_int_eq(promote(&nodes[0], true), 0);
+    io_help_run(&help, in_sync, NULL);
+}
+
+/* ---- requests
+ * -------------------------------------------------------------------------------------------- */
+
+struct job {
+    struct replica_request request;
+    bool over;
+    int code;
+};
+
+static void job_done(struct replica_request *request, int code)
+{
+    struct job *job = request->owner;
+
+    job->over = true;
+    job->code = code;
+}
+
+static void job_start(struct node *node, struct job *job, enum replica_op op, uint64_t offset,
+                      uint32_t length, int fill)
+{
+    *job = (struct job){
+        .request = {.op = op, .offset = offset, .length = length, .done = job_done, .owner = job}};
+    if (op == REPLICA_OP_READ || op == REPLICA_OP_WRITE) {
+        job->request.buffer = replica_buffer_get(node->replica, length);
+        ck_assert_ptr_nonnull(job->request.buffer);
+        memset(replica_buffer_data(job->request.buffer), fill, length);
+    }
+    replica_submit(node->replica, &job->request);
+    ck_assert(!job->over);
+}
+
+static int run(struct node *node, enum replica_op op, uint64_t offset, uint32_t length, int fill)
+{
+    struct job job;
+
+    job_start(node, &job, op, offset, length, fill);
+    io_help_run(&help, io_help_flag, &job.over);
+    replica_buffer_put(job.request.buffer);
+    return job.code;
+}
+
+static void check_read(struct node *node, uint64_t offset, uint32_t length, int fill)
+{
+    struct job job;
+    const uint8_t *data;
+
+    job_start(node, &job, REPLICA_OP_READ, offset, length, fill + 1);
+    io_help_run(&help, io_help_flag, &job.over);
+    ck_assert_int_eq(job.code, 0);
+    data = replica_buffer_data(job.request.buffer);
+    for (uint32_t i = 0; i < length; i++)
+        ck_assert_uint_eq(data[i], (uint8_t)fill);
+    replica_buffer_put(job.request.buffer);
+}
+
+static void compare_disks(void)
+{
+    static uint8_t a[1 << 20], b[1 << 20];
+    uint64_t size = replica_size(nodes[0].replica ? nodes[0].replica : nodes[1].replica);
+    int first = open(nodes[0].disk, O_RDONLY), second = open(nodes[1].disk, O_RDONLY);
+
+    for (uint64_t at = 0; at < size; at += sizeof a) {
+        size_t piece = size - at < sizeof a ? (size_t)(size - at) : sizeof a;
+        ck_assert_int_eq(pread(first, a, piece, (off_t)at), (ssize_t)piece);
+        ck_assert_int_eq(pread(second, b, piece, (off_t)at), (ssize_t)piece);
+        ck_assert_mem_eq(a, b, piece);
+    }
+    close(first);
+    close(second);
+}
+
+/* ---- tests
+ * --------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_write_and_read)
+{
+    start_pair();
+    ck_assert_uint_eq(replica_size(nodes[0].replica) % REPLICA_BLOCK_BYTES, 0);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE, 0, 4096, 0x11), 0);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE, 512, 512, 0x22), 0);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE, 8 << 20, REPLICA_REQUEST_BYTES_MAX, 0x33), 0);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_FLUSH, 0, 0, 0), 0);
+    compare_disks(); /* flushed on both: the files hold it */
+    check_read(&nodes[0], 0, 512, 0x11);
+    check_read(&nodes[0], 512, 512, 0x22);
+    check_read(&nodes[0], 8 << 20, REPLICA_REQUEST_BYTES_MAX, 0x33);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_DISCARD, 0, 1 << 20, 0), 0);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE_ZEROES, 8 << 20, 4096, 0), 0);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_FLUSH, 0, 0, 0), 0);
+    check_read(&nodes[0], 0, 4096, 0);
+    check_read(&nodes[0], 8 << 20, 4096, 0);
+    compare_disks();
+}
+END_TEST
+
+START_TEST(test_refused_requests)
+{
+    struct job job = {.request = {.op = REPLICA_OP_READ, .length = 512, .done = job_done}};
+    uint64_t size;
+
+    start_pair();
+    size = replica_size(nodes[0].replica);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE, size, 4096, 1), REPLICA_E_RANGE);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_READ, size - 512, 1024, 1), REPLICA_E_RANGE);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE, 100, 512, 1), REPLICA_E_RANGE);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_DISCARD, UINT64_MAX - 511, 512, 1), REPLICA_E_RANGE);
+    ck_assert_int_eq(run(&nodes[1], REPLICA_OP_WRITE, 0, 4096, 1), REPLICA_E_READ_ONLY);
+    job.request.owner = &job;
+    replica_submit(nodes[0].replica, &job.request); /* no buffer */
+    io_help_run(&help, io_help_flag, &job.over);
+    ck_assert_int_eq(job.code, REPLICA_E_INVALID);
+    job.over = false;
+    job.request.op = REPLICA_OP_COUNT;
+    replica_submit(nodes[0].replica, &job.request);
+    io_help_run(&help, io_help_flag, &job.over);
+    ck_assert_int_eq(job.code, REPLICA_E_INVALID);
+}
+END_TEST
+
+/* Hundreds at once, many on the same blocks: all are answered, both disks are the same. */
+START_TEST(test_many)
+{
+    enum { JOBS = 400 };
+    static struct job jobs[JOBS];
+    unsigned seed = 3;
+
+    start_pair();
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < JOBS; i++) {
+            uint32_t length = 512u << (rand_r(&seed) % 5);
+            uint64_t place = (uint64_t)(rand_r(&seed) % 400) * 512;
+            job_start(&nodes[0], &jobs[i], REPLICA_OP_WRITE, place, length, rand_r(&seed));
+        }
+        for (int i = 0; i < JOBS; i++) {
+            io_help_run(&help, io_help_flag, &jobs[i].over);
+            ck_assert_int_eq(jobs[i].code, 0);
+            replica_buffer_put(jobs[i].request.buffer);
+        }
+    }
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_FLUSH, 0, 0, 0), 0);
+    compare_disks();
+}
+END_TEST
+
+static void room(void *argument)
+{
+    *(bool *)argument = true;
+}
+
+/* A client that takes all memory is told, and told again when there is some. */
+START_TEST(test_room)
+{
+    struct replica_buffer *held[64];
+    unsigned count = 0;
+    bool called = false;
+
+    start_pair();
+    while ((held[count] = replica_buffer_get(nodes[0].replica, REPLICA_REQUEST_BYTES_MAX)))
+        count++;
+    ck_assert_uint_eq(count, BUFFER_GUEST_BYTES / REPLICA_REQUEST_BYTES_MAX);
+    replica_on_room(nodes[0].replica, room, &called);
+    replica_buffer_put(held[--count]);
+    ck_assert(!called);
+    io_help_run(&help, io_help_flag, &called);
+    while (count > 0)
+        replica_buffer_put(held[--count]);
+}
+END_TEST
+
+START_TEST(test_roles)
+{
+    start_pair();
+    ck_assert_int_eq(promote(&nodes[1], false), REPLICA_E_PEER_PRIMARY);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE, 0, 4096, 0x44), 0);
+    ck_assert_int_eq(demote(&nodes[0]), 0);
+    ck_assert_int_eq(promote(&nodes[1], false), 0);
+    check_read(&nodes[1], 0, 4096, 0x44);
+    ck_assert_int_eq(run(&nodes[1], REPLICA_OP_WRITE, 4096, 4096, 0x55), 0);
+    ck_assert_int_eq(run(&nodes[1], REPLICA_OP_FLUSH, 0, 0, 0), 0);
+    compare_disks();
+    ck_assert_uint_gt(nodes[0].changes, 0);
+}
+END_TEST
+
+/* Writes that are under way when the peer goes are answered; the peer comes back and is resynced.
+ */
+START_TEST(test_peer_lost)
+{
+    enum { JOBS = 64 };
+    static struct job jobs[JOBS];
+
+    start_pair();
+    for (int i = 0; i < JOBS; i++)
+        job_start(&nodes[0], &jobs[i], REPLICA_OP_WRITE, (uint64_t)i * 65536, 4096, i);
+    replica_close(nodes[1].replica);
+    nodes[1].replica = NULL;
+    for (int i = 0; i < JOBS; i++) {
+        io_help_run(&help, io_help_flag, &jobs[i].over);
+        ck_assert_int_eq(jobs[i].code, 0);
+        replica_buffer_put(jobs[i].request.buffer);
+    }
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_WRITE, 16 << 20, 4096, 0x66), 0);
+    node_start(&nodes[1]);
+    io_help_run(&help, in_sync, NULL);
+    ck_assert_int_eq(run(&nodes[0], REPLICA_OP_FLUSH, 0, 0, 0), 0);
+    compare_disks();
+}
+END_TEST
+
+/* Requests that are open when the replica is closed are answered with REPLICA_E_SHUTDOWN. */
+START_TEST(test_close_under_load)
+{
+    enum { JOBS = 64 };
+    static struct job jobs[JOBS];
+
+    start_pair();
+    for (int i = 0; i < JOBS; i++)
+        job_start(&nodes[0], &jobs[i], REPLICA_OP_WRITE, (uint64_t)i * 4096, 4096, i);
+    replica_close(nodes[0].replica);
+    nodes[0].replica = NULL;
+    for (int i = 0; i < JOBS; i++) {
+        ck_assert(jobs[i].over);
+        ck_assert_int_eq(jobs[i].code, REPLICA_E_SHUTDOWN);
+        replica_buffer_put(jobs[i].request.buffer);
+    }
+}
+END_TEST
+
+START_TEST(test_mistakes)
+{
+    struct replica_error error = {0};
+    struct replica_options options = {.resource = "vm2",
+                                      .config_dir = nodes[0].config_dir,
+                                      .run_dir = nodes[0].run_dir,
+                                      .node = "alpha"};
+    struct replica *second;
+    char path[160];
+
+    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+                     REPLICA_E_NOT_FOUND);
+    options.resource = "vm1";
+    options.node = "gamma";
+    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+                     REPLICA_E_NOT_FOUND);
+    (void)snprintf(path, sizeof path, "%s/vm1.key", help.directory);
+    ck_assert_int_eq(chmod(path, 0644), 0);
+    ck_assert_int_eq(node_open(&nodes[0], &error), REPLICA_E_PERMISSION);
+    ck_assert_ptr_nonnull(strstr(error.text, "chmod 600"));
+    ck_assert_int_eq(chmod(path, 0600), 0);
+    node_start(&nodes[0]);
+    options.node = "alpha";
+    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+                     REPLICA_E_BUSY); /* up twice */
+    ck_assert_ptr_nonnull(strstr(error.text, "up already"));
+    options.run_dir = nodes[1].run_dir; /* another run directory: the disk says no */
+    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+                     REPLICA_E_BUSY);
+    ck_assert_ptr_nonnull(strstr(error.text, "alpha.disk"));
+    ck_assert_int_eq(create_metadata(&nodes[0].resource, true, NULL, &error), REPLICA_E_BUSY);
+    replica_close(nodes[0].replica);
+    nodes[0].replica = NULL;
+    ck_assert_int_eq(truncate(nodes[0].disk, 0), 0);
+    ck_assert_int_eq(truncate(nodes[0].disk, DISK_BYTES), 0);
+    ck_assert_int_eq(node_open(&nodes[0], &error), REPLICA_E_NO_METADATA);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("api");
+    TCase *all = tcase_create("all");
+
+    tcase_set_timeout(all, 60);
+    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_test(all, test_write_and_read);
+    tcase_add_test(all, test_refused_requests);
+    tcase_add_test(all, test_many);
+    tcase_add_test(all, test_room);
+    tcase_add_test(all, test_roles);
+    tcase_add_test(all, test_peer_lost);
+    tcase_add_test(all, test_close_under_load);
+    tcase_add_test(all, test_mistakes);
+    suite_add_tcase(suite, all);
+    return io_help_main(suite);
+}
