@@ -183,6 +183,52 @@ static void put_connection(const json_t *connection, bool color, FILE *out)
     }
 }
 
+/* Xen's number of a virtual disk as the guest names it (xen-vbd-interface(7)): xvda, xvdb2, ... */
+static void put_vdev(unsigned number, FILE *out)
+{
+    unsigned disk, part;
+
+    if (number >> 28 == 1) {
+        disk = number >> 8 & 0xfffff;
+        part = number & 0xff;
+    } else if (number >> 8 == 202) {
+        disk = number >> 4 & 0xf;
+        part = number & 0xf;
+    } else {
+        fprintf(out, "%u", number);
+        return;
+    }
+    if (disk >= 26)
+        fprintf(out, "xvd%c%c", 'a' + (int)(disk / 26 - 1) % 26, 'a' + (int)(disk % 26));
+    else
+        fprintf(out, "xvd%c", 'a' + (int)disk);
+    if (part)
+        fprintf(out, "%u", part);
+}
+
+/* Who has the disk: guests, and clients of the NBD socket. */
+static void put_users(const json_t *ours, FILE *out)
+{
+    const json_t *vbds = json_object_get(ours, "vbds"), *vbd;
+    const json_t *nbd = json_object_get(ours, "nbd");
+    double clients = 0, number = 0;
+    size_t i;
+
+    json_array_foreach(vbds, i, vbd)
+    {
+        number_of(vbd, "domain", &number);
+        fprintf(out, "  domain:%.0f vdev:", number);
+        number_of(vbd, "device", &number);
+        put_vdev((unsigned)number, out);
+        fprintf(out, " state:%s%s\n", text_of(vbd, "state"),
+                json_is_false(json_object_get(vbd, "writable")) ? " read-only" : "");
+        if (*text_of(vbd, "problem"))
+            fprintf(out, "    %s\n", text_of(vbd, "problem"));
+    }
+    if (number_of(nbd, "clients", &clients) && clients > 0)
+        fprintf(out, "  nbd-clients:%.0f\n", clients);
+}
+
 void adm_render_status(const json_t *status, bool color, FILE *out)
 {
     const json_t *devices = json_object_get(status, "devices"), *device;
@@ -199,6 +245,7 @@ void adm_render_status(const json_t *status, bool color, FILE *out)
         put_word("  disk:", text_of(device, "disk-state"), color, out);
         fputc('\n', out);
     }
+    put_users(json_object_get(status, "tapdrbd"), out);
     json_array_foreach(connections, i, connection) put_connection(connection, color, out);
 }
 
@@ -207,4 +254,11 @@ void adm_render_down(const char *resource, bool color, FILE *out)
     fprintf(out, "%s ", resource);
     put_colored("down", MOOD_BAD, color, out);
     fprintf(out, "\n  not up on this host: tapdrbdadm up %s\n", resource);
+}
+
+void adm_render_silent(const char *resource, bool color, FILE *out)
+{
+    fprintf(out, "%s ", resource);
+    put_colored("not answering", MOOD_BAD, color, out);
+    fprintf(out, "\n  its process is stopped, or its disk hangs: see the log\n");
 }

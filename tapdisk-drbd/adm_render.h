@@ -16,6 +16,9 @@ void adm_render_status(const json_t *status, bool color, FILE *out);
 /* A resource of the configuration that nobody serves. */
 void adm_render_down(const char *resource, bool color, FILE *out);
 
+/* One whose process does not answer. */
+void adm_render_silent(const char *resource, bool color, FILE *out);
+
 /* "1.5 GiB" and "1:02:03"; `capacity` 16 is enough. */
 void adm_render_size(double kib, char *text, size_t capacity);
 void adm_render_duration(double seconds, char *text, size_t capacity);

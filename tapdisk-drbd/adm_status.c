@@ -25,6 +25,7 @@ struct shown {
     char name[REPLICA_NAME_MAX + 1];
     struct adm_client *client; /* while watching; NULL: not up */
     json_t *status;            /* NULL: not up */
+    bool silent;               /* up, but it gave no answer */
 };
 
 struct screen {
@@ -148,6 +149,8 @@ static char *render(const struct screen *screen, const struct adm *adm)
                 fputc('\n', out);
             if (screen->list[i].status)
                 adm_render_status(screen->list[i].status, color, out);
+            else if (screen->list[i].silent)
+                adm_render_silent(screen->list[i].name, color, out);
             else
                 adm_render_down(screen->list[i].name, color, out);
         }
@@ -192,6 +195,7 @@ static void shown_ask(struct screen *screen, struct shown *shown, const struct a
         shown->status = json_incref(json_object_get(answer, "status"));
         json_decref(answer);
     } else if (code != REPLICA_E_NOT_FOUND) {
+        shown->silent = true;
         screen->exit_status = adm_fail_error(&error);
     } else if (named) {
         screen->exit_status = ADM_CONFIG;
@@ -204,7 +208,7 @@ static int names_check(struct screen *screen, struct adm *adm)
     struct config_resource found;
 
     for (unsigned i = 0; i < screen->count; i++)
-        if (!screen->list[i].status) {
+        if (!screen->list[i].status && !screen->list[i].silent) {
             int status = adm_find(adm, screen->list[i].name, &found);
 
             if (status)
@@ -264,8 +268,12 @@ static void shown_update(struct shown *shown)
     do {
         json_t *answer = NULL;
 
-        if (adm_client_receive(shown->client, ANSWER_MS, &answer, &error) ||
-            adm_client_answer_code(answer, &error)) {
+        int code = adm_client_receive(shown->client, ANSWER_MS, &answer, &error);
+
+        if (code == 0)
+            code = adm_client_answer_code(answer, &error);
+        shown->silent = code == REPLICA_E_TIMEOUT;
+        if (code) {
             json_decref(answer);
             shown_close(shown);
             return;

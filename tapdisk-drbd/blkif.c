@@ -113,6 +113,8 @@ static void decode_indirect(const struct layout *layout, const uint8_t *entry,
 
     command->indirect = true;
     command->operation = bytes_get8(&head);
+    /* Linux's frontend takes the disk away from its guest when the response names INDIRECT. */
+    command->answered_operation = command->operation;
     command->segments = bytes_get16(&head);
     for (unsigned i = 0; i < BLKIF_INDIRECT_GREFS; i++)
         command->indirect_grefs[i] = bytes_get32(&grefs);
@@ -126,7 +128,7 @@ void blkif_decode(enum blkif_abi abi, const uint8_t *entry, struct blkif_command
     struct bytes_reader tail = field(entry, layout, layout->descriptors);
 
     memset(command, 0, sizeof *command);
-    command->wire_operation = entry[0];
+    command->answered_operation = entry[0];
     command->operation = entry[0];
     command->id = bytes_get64(&id);
     command->sector = bytes_get64(&sector);

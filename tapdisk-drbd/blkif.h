@@ -43,15 +43,16 @@ enum blkif_operation {
 /* BLKIF_RSP_* of the specification. */
 enum blkif_status { BLKIF_OKAY = 0, BLKIF_ERROR = -1, BLKIF_UNSUPPORTED = -2 };
 
-/* One ring entry, decoded. `wire_operation` and `id` are what the response must echo, and are
- * filled in for every entry, however wrong the rest of it is. */
+/* One ring entry, decoded. `answered_operation` and `id` are what the response must carry, and are
+ * filled in for every entry, however wrong the rest of it is. An indirect entry is answered with
+ * the operation inside it: the specification is silent, frontends insist. */
 struct blkif_command {
     uint64_t id;
     uint64_t sector;        /* first sector on the device */
     uint64_t discard_count; /* sectors, DISCARD only */
     uint32_t indirect_grefs[BLKIF_INDIRECT_GREFS];
     uint16_t segments; /* how many, as the guest says; 0 for DISCARD */
-    uint8_t wire_operation;
+    uint8_t answered_operation;
     uint8_t operation; /* what is to be done: enum blkif_operation, never INDIRECT */
     bool indirect;     /* descriptors are in granted pages */
     bool secure;       /* DISCARD with the secure flag */

@@ -161,7 +161,7 @@ void queue_wait_again(struct queue *queue, struct request *request)
 
 void queue_answer(struct queue *queue, struct request *request)
 {
-    ring_respond(&queue->ring, request->command.id, request->command.wire_operation,
+    ring_respond(&queue->ring, request->command.id, request->command.answered_operation,
                  request->status);
     request->next = queue->free;
     queue->free = request;

@@ -3,7 +3,8 @@
  * actlog.h - the activity log: the set of extents (METADATA_AL_EXTENT_BYTES each) that may differ
  * between the nodes after a crash (P3, P4). Least recently used eviction of extents that hold no
  * unconfirmed write; transactions in a ring of METADATA_AL_BLOCKS blocks on disk. Pure; all memory
- * is taken in actlog_new. Byte layout and invariants stand on top of actlog.c.
+ * is taken in actlog_new. The invariants stand on top of actlog.c, the bytes on top of
+ * actlog_ring.c.
  */
 #ifndef CORE_ACTLOG_H
 #define CORE_ACTLOG_H
@@ -59,12 +60,14 @@ void actlog_encode(struct actlog *log, uint8_t *block, uint32_t *block_index);
 void actlog_written(struct actlog *log);
 void actlog_failed(struct actlog *log);
 
-/* Attach: feed every block of the ring (any order), then finish: it rebuilds the set that was hot
- * at the crash. The one block that a crash may tear is skipped, and so are stale ones. More
- * damage, or a hole in the newest sequence numbers, is REPLICA_E_METADATA: then nothing is known
- * and every extent may differ. The caller turns the set into out-of-sync bits with
- * actlog_extent_at (an extent may come twice, or lie past the end of a device that has shrunk),
- * and calls actlog_reset when those bits are durable, after a failure too. */
+/* Attach: feed every block of the ring (any order), then finish. Always, even when nobody crashed:
+ * the next transaction's number comes from here, and with a number that is older than the ring's
+ * it would not be found again. Finish rebuilds the set that was hot at the crash. The one block
+ * that a crash may tear is skipped, and so are stale ones. More damage, or a hole in the newest
+ * sequence numbers, is REPLICA_E_METADATA: then nothing is known and every extent may differ. The
+ * caller turns the set into out-of-sync bits with actlog_extent_at (an extent may come twice, or
+ * lie past the end of a device that has shrunk), and calls actlog_reset when those bits are
+ * durable, after a failure too. */
 void actlog_scan_begin(struct actlog *log);
 void actlog_scan_block(struct actlog *log, const uint8_t *block);
 int actlog_scan_finish(struct actlog *log, struct replica_error *error);

@@ -141,7 +141,8 @@ bool command_pump(struct core *core)
         command->ticket = persist_super(core);
         return true;
     }
-    if (command->phase == COMMAND_DOWN_SUPER && persist_super_due(core, command->ticket)) {
+    if (command->phase == COMMAND_DOWN_SUPER && persist_super_due(core, command->ticket) &&
+        core->local_pending == 0) {
         core->down = true;
         command_answer(core, 0, "%s", "");
         return true;

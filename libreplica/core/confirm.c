@@ -76,9 +76,11 @@ static void begin(struct core *core)
     confirm->unconfirmed = false;
     confirm->due = UINT64_MAX;
     actlog_confirm_begin(core->actlog);
-    confirm->flush_pending = true;
-    core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, confirm_tag(core));
-    confirm->bitmap_ticket = core->bitmap.dirty_count > 0 ? persist_bitmap(core) : 0;
+    confirm->flush_pending = core_has_disk(core);
+    if (confirm->flush_pending)
+        core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, confirm_tag(core));
+    confirm->bitmap_ticket =
+        confirm->flush_pending && core->bitmap.dirty_count > 0 ? persist_bitmap(core) : 0;
     confirm->peer_pending = core->mode == MODE_REPLICATE;
     if (confirm->peer_pending) {
         core_send(core, WIRE_FLUSH, NULL)->tag = confirm_tag(core);
@@ -117,7 +119,7 @@ bool confirm_pump(struct core *core)
 
     if (confirm->running) {
         if (confirm->flush_pending || confirm->peer_pending ||
-            (confirm->bitmap_ticket && !confirm->aborted &&
+            (confirm->bitmap_ticket && !confirm->aborted && core_has_disk(core) &&
              !persist_bitmap_due(core, confirm->bitmap_ticket)))
             return false;
         finish(core);
@@ -127,7 +129,7 @@ bool confirm_pump(struct core *core)
         confirm->due = UINT64_MAX;
         confirm_ticket(core);
     }
-    if (confirm->wanted <= confirm->done || core->loss.phase != LOSS_NONE || !core_has_disk(core))
+    if (confirm->wanted <= confirm->done || core->loss.phase != LOSS_NONE || !core_reachable(core))
         return false;
     if (must_record(core)) {
         if (!session_handshaking(core))

@@ -32,6 +32,12 @@ enum core_limits {
     CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
 };
 
+/* In the flags of a NEW_UUID. */
+enum {
+    CORE_UUID_CLEAR = 1,    /* both disks are new: no block is out of sync */
+    CORE_UUID_DISK_LOST = 2 /* the Primary goes on without its disk: every block is out of sync */
+};
+
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
 
@@ -51,7 +57,8 @@ enum tag_kind {
     TAG_RESYNC_ASK,
     TAG_RESYNC_READ,
     TAG_RESYNC_FLUSH,
-    TAG_COMMAND
+    TAG_COMMAND,
+    TAG_LOSS
 };
 
 static inline uint64_t tag_make(enum tag_kind kind, uint32_t index, uint32_t generation)
@@ -243,8 +250,15 @@ enum leg_mode {
 };
 
 struct loss {
-    enum loss_phase { LOSS_NONE, LOSS_BITMAP, LOSS_GENERATION } phase;
+    enum loss_phase {
+        LOSS_NONE,
+        LOSS_BITMAP,     /* of the peer: the bits are being written */
+        LOSS_GENERATION, /* of the peer: the new generation is being written */
+        LOSS_DISK        /* of our disk: the peer makes a new generation durable */
+    } phase;
     uint64_t ticket;
+    uint32_t generation; /* of the question to the peer */
+    uint64_t asked_at;
 };
 
 struct liveness {
@@ -417,6 +431,8 @@ static inline bool core_has_disk(const struct core *core)
 {
     return core->disk >= REPLICA_DISK_INCONSISTENT && core->disk != REPLICA_DISK_UNKNOWN;
 }
+/* Is there an UpToDate disk that guest I/O can go to, here or through the peer? */
+bool core_reachable(const struct core *core);
 /* What an owner's interval let go may start. */
 void core_resume(struct core *core, struct interval *list);
 
@@ -530,6 +546,9 @@ void handshake_pong(struct core *core, uint64_t value);
 
 void loss_peer(struct core *core);   /* the session ended */
 void loss_record(struct core *core); /* the first write without a peer wants to run */
+/* Our disk is gone, the peer's is good: it has to know before anything more is completed. */
+void loss_disk(struct core *core);
+void loss_disk_answered(struct core *core, const struct wire_message *message);
 bool loss_pump(struct core *core);
 
 /* ---- role.c

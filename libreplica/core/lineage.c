@@ -63,7 +63,7 @@ static bool has_bits(const struct lineage_side *side)
 /* Has a bitmap generation: by its own account the peer is not in sync. */
 static bool is_tracking(const struct lineage_side *side)
 {
-    return (side->generation.bitmap & ~ROLE_BIT) != 0;
+    return lineage_is_ahead(&side->generation);
 }
 
 /* ---- questions about two sides --------------------------------------------------------------- */
@@ -364,32 +364,9 @@ void lineage_new_current(struct generation *generation, uint64_t fresh, bool pri
     generation->current = fresh | (primary ? ROLE_BIT : 0);
 }
 
-/* The finalizer of splitmix64. */
-static uint64_t mix(uint64_t value)
+bool lineage_is_ahead(const struct generation *generation)
 {
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-    return value ^ (value >> 31);
-}
-
-uint64_t lineage_sync_id(uint64_t source_nonce, uint64_t target_nonce)
-{
-    uint64_t id = mix(mix(source_nonce) + target_nonce) & ~ROLE_BIT;
-
-    return id == 0 || id == GENERATION_JUST_CREATED ? ~ROLE_BIT : id;
-}
-
-void lineage_full_sync_source(struct generation *generation, uint64_t id)
-{
-    remember(generation, generation->bitmap);
-    generation->bitmap = id;
-}
-
-void lineage_full_sync_target(struct generation *generation, uint64_t id)
-{
-    remember(generation, generation->current);
-    generation->current = id;
-    generation->bitmap = 0;
+    return (generation->bitmap & ~ROLE_BIT) != 0;
 }
 
 void lineage_synced(struct generation *generation)

@@ -51,21 +51,16 @@ bool lineage_same(uint64_t a, uint64_t b);
  * JUST_CREATED are never used. */
 void lineage_new_current(struct generation *generation, uint64_t fresh, bool primary);
 
-/* A full sync starts. Without this, one that is cut starts from the beginning: the target's old
- * generation says nothing about the bits cleared since. With it, both sides hold `id` (source as
- * bitmap generation, target as current) next to a bitmap with every bit set, and a later session
- * finds them related by bitmap. The source's must be durable before the target writes its own: a
- * target alone with `id` would be unrelated. `id` is lineage_sync_id of the two HELLO nonces, so
- * that it is never used twice. */
-uint64_t lineage_sync_id(uint64_t source_nonce, uint64_t target_nonce);
-void lineage_full_sync_source(struct generation *generation, uint64_t id);
-void lineage_full_sync_target(struct generation *generation, uint64_t id);
+/* The peer is known not to have our current generation in sync: it is ours alone, and going on
+ * without the peer needs no newer one. */
+bool lineage_is_ahead(const struct generation *generation);
 
-/* The pair is in sync: the bitmap generation moves into history. */
+/* The bitmap generation moves into history: the peer has the current one now. */
 void lineage_synced(struct generation *generation);
 
-/* A resync target has finished: it takes the source's current; its own old current, if it
- * differs, moves into history. */
+/* A resync target takes over the source's generations; its own old current, if it differs, moves
+ * into history. While it is Inconsistent its being equal says only that the bitmaps of both know
+ * what is missing: a resync that is cut, in full or not, goes on by bitmap. */
 void lineage_adopt(struct generation *generation, const struct generation *source);
 
 #endif

@@ -31,6 +31,8 @@ static uint64_t oldest(const struct core *core)
 {
     uint64_t at = core->owed_first ? core->owed_first->sent_at : UINT64_MAX;
 
+    if (core->loss.phase == LOSS_DISK)
+        at = min64(at, core->loss.asked_at);
     if (core->confirm.running && core->confirm.peer_pending)
         at = min64(at, core->confirm.peer_since);
     return min64(at, resync_oldest(core));

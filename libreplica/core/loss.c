@@ -5,12 +5,18 @@
  *   1. Nothing is completed and nothing is started (core_suspended).
  *   2. Every write that the peer has not confirmed durable, and every write in flight, becomes
  *      out-of-sync bits; the bitmap is written (P3).
- *   3. Then the superblock with a new current generation is written (P7).
+ *   3. Then the superblock with a new current generation is written (P7). If the peer was behind
+ *      already, the current one is ours alone: a newer one would only push the peer's out of
+ *      the history.
  *   4. Then what was held goes out, and guest I/O runs on alone (P1).
  *
  * A Primary that loses its peer with nothing unconfirmed does this at its first write. One that
  * took the role over without the peer does it at its first flush too: the peer may have lost
  * what it had not flushed, and this node has it (P2).
+ *
+ * A Primary that loses its own disk goes on through an UpToDate peer: that one makes a new
+ * generation durable in which every block counts as out of sync, so that whatever the lost disk
+ * still holds can only ever be a target. Until it says so nothing is completed.
  */
 #include "core_private.h"
 
@@ -32,9 +38,16 @@ void loss_peer(struct core *core)
     core->inherited = core->role != REPLICA_ROLE_PRIMARY;
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
+    if (!core_has_disk(core)) {
+        core->loss.phase = LOSS_NONE;
+        confirm_peer_lost(core);
+        request_peer_lost(core);
+        request_fail_waiting(core, REPLICA_E_IO);
+        return;
+    }
     core->loss.phase = LOSS_BITMAP; /* holds the answers of what is now over */
     marked = confirm_peer_lost(core) + request_peer_lost(core);
-    if (marked > 0 && core_has_disk(core)) {
+    if (marked > 0) {
         core_log(core, LOG_LEVEL_WARNING,
                  "the peer is lost: recording %" PRIu32 " unconfirmed writes before going on alone",
                  marked);
@@ -44,17 +57,49 @@ void loss_peer(struct core *core)
     }
 }
 
+void loss_disk(struct core *core)
+{
+    struct wire_message *message = core_send(core, WIRE_NEW_UUID, NULL);
+
+    core->loss.phase = LOSS_DISK;
+    core->loss.generation++;
+    core->loss.asked_at = core->now;
+    message->tag = tag_make(TAG_LOSS, 0, core->loss.generation);
+    message->value = core_random(core) & ~(uint64_t)1;
+    message->flags = CORE_UUID_DISK_LOST;
+}
+
+void loss_disk_answered(struct core *core, const struct wire_message *message)
+{
+    if (core->loss.phase != LOSS_DISK ||
+        message->tag != tag_make(TAG_LOSS, 0, core->loss.generation)) {
+        session_violation(core, "an answer to no question");
+        return;
+    }
+    if (message->code) {
+        session_close(core, message->code, true, "%s: %s cannot take over the data of %s: %s",
+                      core->config.resource, core->config.peer_node, core->config.node,
+                      replica_code_name(message->code));
+        return;
+    }
+    core->loss.phase = LOSS_NONE;
+    core_log(core, LOG_LEVEL_WARNING, "going on without a disk, through %s",
+             core->config.peer_node);
+}
+
 bool loss_pump(struct core *core)
 {
     struct loss *loss = &core->loss;
 
     switch (loss->phase) {
     case LOSS_NONE:
+    case LOSS_DISK:
         return false;
     case LOSS_BITMAP:
         if (!persist_bitmap_due(core, loss->ticket))
             return false;
-        lineage_new_current(&core->super.generation, core_random(core), true);
+        if (!lineage_is_ahead(&core->super.generation))
+            lineage_new_current(&core->super.generation, core_random(core), true);
         core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
         loss->phase = LOSS_GENERATION;
         loss->ticket = persist_super(core);
@@ -65,7 +110,7 @@ bool loss_pump(struct core *core)
         loss->phase = LOSS_NONE;
         core->mode = MODE_ALONE;
         core_log(core, LOG_LEVEL_WARNING,
-                 "going on without the peer; new generation %016" PRIx64 ", %" PRIu64
+                 "going on without the peer; generation %016" PRIx64 ", %" PRIu64
                  " KiB out of sync",
                  core->super.generation.current, core->bitmap.set * (REPLICA_BLOCK_BYTES / 1024));
         return true;

@@ -78,7 +78,7 @@ static bool pump_actlog(struct core *core)
     struct persist *persist = &core->persist;
     uint32_t index;
 
-    if (persist->al_busy || core->size == 0 || !actlog_needs_write(core->actlog))
+    if (persist->al_busy || !core_has_disk(core) || !actlog_needs_write(core->actlog))
         return false;
     actlog_encode(core->actlog, persist->al_block, &index);
     persist->al_busy = true;
@@ -230,6 +230,7 @@ bool persist_done(struct core *core, uint64_t tag, int code)
     case TAG_RESYNC_READ:
     case TAG_RESYNC_FLUSH:
     case TAG_COMMAND:
+    case TAG_LOSS:
         break;
     }
     if (known && code && !attaching) {

@@ -141,6 +141,12 @@ void core_resume(struct core *core, struct interval *list)
     }
 }
 
+bool core_reachable(const struct core *core)
+{
+    return core_has_disk(core) || (core->mode == MODE_REPLICATE && session_live(core) &&
+                                   core->peer_disk == REPLICA_DISK_UPTODATE);
+}
+
 static void abandon_command(struct core *core)
 {
     switch (core->command.phase) {
@@ -176,9 +182,15 @@ void core_disk_failed(struct core *core, int code, const char *what)
              core->config.resource, core->config.node, what, replica_code_name(code),
              code == REPLICA_E_NO_SPACE ? " (its storage is full: free some space)" : "");
     core->disk = REPLICA_DISK_FAILED;
-    core->persist.dead = true;
     core->grant.type = 0;
     abandon_command(core);
+    core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
+    persist_super(core); /* if that still works; nothing waits for it */
+    if (core->role == REPLICA_ROLE_PRIMARY && core_reachable(core) &&
+        core->loss.phase == LOSS_NONE) {
+        loss_disk(core);
+        return;
+    }
     session_close(core, REPLICA_E_IO, true, "%s: the disk of %s has failed", core->config.resource,
                   core->config.node);
     core->loss.phase = LOSS_NONE;
@@ -216,6 +228,7 @@ static void disk_done(struct core *core, const struct event *event)
     case TAG_ACTLOG:
     case TAG_STAGING:
     case TAG_COMMAND:
+    case TAG_LOSS:
         break;
     }
 }
@@ -330,8 +343,7 @@ uint64_t core_deadline(const struct core *core)
 
     if (core->session.link == LINK_WAITING)
         at = min64(at, core->session.connect_at);
-    if (!core->confirm.running && core->confirm.wanted <= core->confirm.done &&
-        core_has_disk(core))
+    if (!core->confirm.running && core->confirm.wanted <= core->confirm.done)
         at = min64(at, core->confirm.due);
     return at;
 }

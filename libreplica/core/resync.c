@@ -473,11 +473,21 @@ void resync_resume(struct core *core, struct sync_slot *slot)
 
 /* What waits for the peer is dropped; what waits for a disk or an overlapping request goes on, and
  * the next session waits for it. */
+/* A read that waits for a guest's write is dropped: that write may wait for the next session, and
+ * the session for this read. What is on the disk goes on until the disk has done it. */
 void resync_link_lost(struct core *core)
 {
     for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++)
         if (core->resync.asks[i].phase == SYNC_SLOT_ASKED)
             target_free(core, &core->resync.asks[i]);
+    for (uint32_t i = 0; i < CORE_RESYNC_READS; i++) {
+        struct sync_slot *slot = &core->resync.reads[i];
+
+        if (slot->phase != SYNC_SLOT_OVERLAP)
+            continue;
+        core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
+        slot_free(core, slot);
+    }
     core->resync.unflushed_count = core->resync.flush_covers = 0;
 }
 

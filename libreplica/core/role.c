@@ -170,6 +170,11 @@ void role_promote_asked(struct core *core, const struct wire_message *message)
         return;
     }
     core->super.epoch = message->epoch;
+    if (!core_has_disk(core)) { /* nothing to write it on, and no Primary to become */
+        core->peer_role = REPLICA_ROLE_PRIMARY;
+        answer_promote(core, message->tag, 0);
+        return;
+    }
     core->grant =
         (struct grant){.type = WIRE_PROMOTE, .tag = message->tag, .ticket = persist_super(core)};
 }
@@ -195,7 +200,7 @@ static bool pump_drain(struct core *core)
 {
     if (!request_drained(core))
         return false;
-    if (!core_has_disk(core)) {
+    if (!core_reachable(core)) {
         core->role = REPLICA_ROLE_SECONDARY;
         request_unpark(core, REPLICA_E_READ_ONLY);
         command_demoted(core);
@@ -208,7 +213,7 @@ static bool pump_drain(struct core *core)
 
 static bool pump_confirmed(struct core *core)
 {
-    if (!core_has_disk(core)) {
+    if (!core_reachable(core)) {
         core->command.phase = COMMAND_DEMOTE_DRAIN;
         return true;
     }
@@ -237,8 +242,6 @@ static bool pump_demoted(struct core *core)
 /* ---- a new generation, by an operator
  * ------------------------------------------------------------ */
 
-enum { NEW_UUID_CLEAR = 1 };
-
 void role_new_uuid(struct core *core)
 {
     struct command *command = &core->command;
@@ -250,7 +253,7 @@ void role_new_uuid(struct core *core)
     message = core_send(core, WIRE_NEW_UUID, NULL);
     message->tag = tag_make(TAG_COMMAND, 0, command->generation);
     message->value = command->uuid;
-    message->flags = command->flags & COMMAND_CLEAR_BITMAP ? NEW_UUID_CLEAR : 0;
+    message->flags = command->flags & COMMAND_CLEAR_BITMAP ? CORE_UUID_CLEAR : 0;
     liveness_ping_now(core);
 }
 
@@ -268,9 +271,26 @@ static void apply_uuid(struct core *core, uint64_t uuid, bool clear)
     core->super.flags &= ~(uint32_t)(METADATA_FULL_SYNC | METADATA_CRASHED_PRIMARY);
 }
 
+/* The Primary's disk is lost: ours is the only copy from now on. */
+static void take_over(struct core *core, uint64_t uuid)
+{
+    lineage_new_current(&core->super.generation, uuid, false);
+    core->super.flags |= METADATA_FULL_SYNC;
+    bitmap_set_all(&core->bitmap);
+    core->peer_disk = REPLICA_DISK_DISKLESS;
+    core_log(core, LOG_LEVEL_WARNING, "%s has lost its disk: %s holds the only copy",
+             core->config.peer_node, core->config.node);
+}
+
 static int may_take_uuid(const struct core *core, const struct wire_message *message)
 {
-    bool clear = message->flags & NEW_UUID_CLEAR;
+    bool clear = message->flags & CORE_UUID_CLEAR;
+
+    if (message->flags & CORE_UUID_DISK_LOST)
+        return core->peer_role == REPLICA_ROLE_PRIMARY && core->disk == REPLICA_DISK_UPTODATE &&
+                       core->session.side == SYNC_NONE && !core->grant.type
+                   ? 0
+                   : REPLICA_E_NOT_UPTODATE;
 
     if (core->grant.type || core->command.phase == COMMAND_UUID_PERSIST ||
         core->command.phase == COMMAND_PROMOTE_ASK ||
@@ -295,7 +315,10 @@ void role_new_uuid_asked(struct core *core, const struct wire_message *message)
         answer->code = code;
         return;
     }
-    apply_uuid(core, message->value, message->flags & NEW_UUID_CLEAR);
+    if (message->flags & CORE_UUID_DISK_LOST)
+        take_over(core, message->value);
+    else
+        apply_uuid(core, message->value, message->flags & CORE_UUID_CLEAR);
     core->grant = (struct grant){.type = WIRE_NEW_UUID,
                                  .tag = message->tag,
                                  .ticket = persist_super(core),
@@ -306,6 +329,10 @@ void role_new_uuid_answered(struct core *core, const struct wire_message *messag
 {
     struct command *command = &core->command;
 
+    if (tag_kind(message->tag) == TAG_LOSS) {
+        loss_disk_answered(core, message);
+        return;
+    }
     if (command->phase != COMMAND_UUID_ASK ||
         message->tag != tag_make(TAG_COMMAND, 0, command->generation)) {
         session_violation(core, "an answer to no question");
@@ -358,7 +385,8 @@ static bool pump_grant(struct core *core)
         answer_promote(core, grant->tag, 0);
     } else {
         uptodate_by_uuid(core);
-        core->peer_disk = core->disk;
+        if (!(core->super.flags & METADATA_FULL_SYNC))
+            core->peer_disk = core->disk;
         answer = core_send(core, WIRE_NEW_UUID_ACK, NULL);
         answer->tag = grant->tag;
     }

@@ -149,7 +149,7 @@ static int check(const struct core *core, const struct request *request)
         return REPLICA_E_SHUTDOWN;
     if (core->role != REPLICA_ROLE_PRIMARY)
         return is_write(request) ? REPLICA_E_READ_ONLY : REPLICA_E_STATE;
-    if (request->op == REPLICA_OP_FLUSH && !core_has_disk(core))
+    if (!core_reachable(core))
         return REPLICA_E_IO;
     return check_range(core, request);
 }
@@ -293,7 +293,7 @@ static void piece_over(struct core *core, struct request *request)
     uint64_t end = range_end(request->piece);
 
     cool(core, request);
-    if (request->local == LEG_FAILED)
+    if (request->local != LEG_DONE && !(request->peer == LEG_DONE && core_reachable(core)))
         request->code = REPLICA_E_IO;
     if (request->code || end == range_end(request->range)) {
         finish(core, request);
@@ -337,10 +337,9 @@ static bool admit(struct core *core, struct request *request)
 {
     enum actlog_verdict verdict;
 
-    if (!core_has_disk(core)) {
-        request->code = REPLICA_E_IO;
+    if (!core_has_disk(core)) { /* nothing to log; START knows where it can go */
         queue_pop(&core->admit);
-        finish(core, request);
+        queue_push(&core->start, request, REQUEST_START);
         return true;
     }
     if (!request->logged && !(request->logged = confirm_reserve(core))) {
@@ -391,7 +390,7 @@ static bool pump_cold(struct core *core)
 
     core->cold = (struct request_queue){0};
     while ((request = queue_pop(&waiting))) {
-        if (is_hot(core, request)) {
+        if (is_hot(core, request) || !core_has_disk(core)) {
             queue_push(&core->start, request, REQUEST_START);
             moved = true;
         } else {
@@ -445,9 +444,11 @@ static void start_write(struct core *core, struct request *request)
 {
     queue_pop(&core->start);
     request->phase = REQUEST_FLIGHT;
-    request->local = LEG_PENDING;
-    core_disk(core, request->op, request->piece, request->fua, request->buffer,
-              request_tag(request));
+    if (core_has_disk(core)) {
+        request->local = LEG_PENDING;
+        core_disk(core, request->op, request->piece, request->fua, request->buffer,
+                  request_tag(request));
+    }
     if (core->mode == MODE_REPLICATE) {
         send_to_peer(core, request);
     } else {
@@ -483,9 +484,8 @@ static bool pump_start(struct core *core)
     while (core->start.first) {
         struct request *request = core->start.first;
 
-        if (!core_has_disk(core)) {
+        if (!core_reachable(core)) {
             queue_pop(&core->start);
-            request->local = LEG_FAILED;
             piece_over(core, request);
         } else if (may_start(core, request)) {
             start_write(core, request);

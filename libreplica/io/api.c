@@ -20,8 +20,7 @@ enum { BUSY_MOMENTS = 40, BUSY_MOMENT_NS = 50000000 };
 #define DEFAULT_CONFIG_DIR SYSCONFDIR "/tapdrbd.d"
 #define DEFAULT_RUN_DIR RUNSTATEDIR "/tapdrbd"
 
-/* ---- facts pushed to the client
- * ------------------------------------------------------------------- */
+/* ---- facts pushed to the client ------------------------------------------------------------- */
 
 static void guest_room(void *argument)
 {
@@ -84,8 +83,7 @@ static void turn_end(void *argument)
     }
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static int open_run_dir(const char *run_dir, struct replica_error *error)
 {
@@ -127,17 +125,19 @@ static int open_control(struct replica *replica, struct replica_error *error)
     return control_open(&replica->control, replica->loop, replica, path, error);
 }
 
-/* The core knows no paths: where it looked, and what helps. */
-static int attach(struct replica *replica, struct replica_error *error)
+/* The core knows what is wrong, but not on which device. */
+static int attach_error(const struct replica *replica, int code, struct replica_error *error)
 {
     const struct config_host *local = &replica->resource.local;
-    bool internal = strcmp(local->meta_disk, "internal") == 0;
-    int code = driver_attach(replica->driver, error);
+    const char *path = metastore_internal(replica->store) ? local->disk : local->meta_disk;
 
     if (code == REPLICA_E_NO_METADATA)
-        return err_set(error, code, "no metadata on %s; for a new disk: tapdrbdadm create-md %s",
-                       internal ? local->disk : local->meta_disk, replica->resource.name);
-    return code ? err_wrap(error, "%s", internal ? local->disk : local->meta_disk) : 0;
+        return err_set(error, code,
+                       "%s holds no metadata of ours; if the disk is new, type: tapdrbdadm "
+                       "create-md %s",
+                       path, replica->resource.name);
+    (void)err_wrap(error, "%s", path);
+    return code;
 }
 
 static int open_driver(struct replica *replica, struct replica_error *error)
@@ -152,8 +152,11 @@ static int open_driver(struct replica *replica, struct replica_error *error)
                                  .argument = replica};
     int code = driver_new(&replica->driver, &setup, error);
 
-    if (code == 0)
-        code = attach(replica, error);
+    if (code == 0) {
+        code = driver_attach(replica->driver, error);
+        if (code != 0)
+            code = attach_error(replica, code, error);
+    }
     if (code == 0 && loop_hook(replica->loop, turn_end, replica) != 0)
         code = err_set(error, REPLICA_E_MEMORY, "out of memory");
     return code;
@@ -259,8 +262,7 @@ void replica_close(struct replica *replica)
     free(replica);
 }
 
-/* ---- questions
- * ----------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------ */
 
 const char *replica_resource(const struct replica *replica)
 {
@@ -325,8 +327,7 @@ void replica_log(const struct replica *replica, int syslog_priority, const char 
     log_line(&replica->log, syslog_priority, "%s", text);
 }
 
-/* ---- guest I/O
- * ------------------------------------------------------------------------------------ */
+/* ---- guest I/O ------------------------------------------------------------------------------ */
 
 struct replica_buffer *replica_buffer_get(struct replica *replica, uint32_t length)
 {
@@ -354,8 +355,7 @@ void replica_on_room(struct replica *replica, void (*room)(void *argument), void
     replica->waiters[replica->waiter_count++] = (struct room_waiter){room, argument};
 }
 
-/* ---- role
- * ----------------------------------------------------------------------------------------- */
+/* ---- role ----------------------------------------------------------------------------------- */
 
 void replica_promote(struct replica *replica, bool force, replica_done *done, void *argument)
 {

@@ -24,8 +24,7 @@ enum { OUTPUT_MAX = 1 << 20 };
 static const uint64_t watch_interval = 100000000; /* between two lines to watchers: ten a second */
 static const uint64_t progress_interval = 1000000000;
 
-/* ---- the socket
- * ---------------------------------------------------------------------------------- */
+/* ---- the socket ----------------------------------------------------------------------------- */
 
 static int socket_address(const char *path, struct sockaddr_un *address,
                           struct replica_error *error)
@@ -93,8 +92,7 @@ static void remove_socket(const struct control *control)
         unlink(control->path);
 }
 
-/* ---- clients
- * -------------------------------------------------------------------------------------- */
+/* ---- clients -------------------------------------------------------------------------------- */
 
 /* The client goes; what it asked for is cancelled or loses its way back. Its memory stays until
  * sweep, because this may be called from inside anything that the client does. */
@@ -331,8 +329,7 @@ static void newcomer(void *argument, uint32_t events)
         client_leave(client);
 }
 
-/* ---- watchers and waiters
- * -------------------------------------------------------------------------- */
+/* ---- watchers and waiters ------------------------------------------------------------------- */
 
 static bool tell_watchers(struct control *control)
 {
@@ -383,8 +380,7 @@ void control_changed(struct control *control)
         replica_timer_set(control->tell, control->told_at + watch_interval);
 }
 
-/* ---- life
- * ----------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 int control_open(struct control **control, struct replica_loop *loop, struct replica *replica,
                  const char *path, struct replica_error *error)

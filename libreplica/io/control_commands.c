@@ -10,8 +10,7 @@ enum { TIMEOUT_MAX_SECONDS = 1000000 };
 
 static const uint64_t second = 1000000000;
 
-/* ---- lines
- * ------------------------------------------------------------------------------------------ */
+/* ---- lines ---------------------------------------------------------------------------------- */
 
 static json_t *ok_json(void)
 {
@@ -34,8 +33,7 @@ json_t *control_status_line(struct replica *replica)
     return json_pack("{s:b s:o}", "ok", 1, "status", status_json(replica));
 }
 
-/* ---- requests
- * --------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static struct replica_control_request *request_new(struct control_client *client)
 {
@@ -117,8 +115,7 @@ void replica_control_reply(struct replica_control_request *request, int code, co
     answer(request, code, text ? text : "", object);
 }
 
-/* ---- commands for the core
- * ------------------------------------------------------------------------- */
+/* ---- commands for the core ------------------------------------------------------------------ */
 
 static void core_done(void *argument, int code, const char *text)
 {
@@ -190,8 +187,7 @@ static bool run_core_command(struct replica *replica, struct replica_control_req
     return false;
 }
 
-/* ---- waiting
- * ---------------------------------------------------------------------------------------- */
+/* ---- waiting -------------------------------------------------------------------------------- */
 
 static bool stand_alone(const struct core_status *status, int *code, const char **text)
 {
@@ -275,8 +271,7 @@ static bool run_wait(struct replica *replica, struct replica_control_request *re
     return true;
 }
 
-/* ---- dispatch
- * ---------------------------------------------------------------------------------------- */
+/* ---- dispatch ------------------------------------------------------------------------------- */
 
 static void run_generations(struct replica *replica, struct replica_control_request *request)
 {

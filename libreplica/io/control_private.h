@@ -49,11 +49,11 @@ struct control {
     uint64_t told_at;
 };
 
-/* ---- control.c: for the commands. `line` is consumed; a NULL closes the client ---- */
+/* ---- control.c: for the commands. `line` is consumed; a NULL closes the client -------------- */
 void control_answer(struct replica_control_request *request, json_t *line);
 void control_watch(struct control_client *client);
 
-/* ---- control_commands.c: for the lines ---- */
+/* ---- control_commands.c: for the lines ------------------------------------------------------ */
 void control_command(struct control_client *client, const json_t *object, const char *text);
 json_t *control_error_json(int code, const char *text);
 json_t *control_status_line(struct replica *replica);

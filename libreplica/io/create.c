@@ -30,8 +30,7 @@ struct create {
     struct replica_error *error;
 };
 
-/* ---- what is there ----------------------------------------------------------------------------
- */
+/* ---- what is there -------------------------------------------------------------------------- */
 
 static int foreign(struct create *create, const char *path, const char *what)
 {
@@ -139,8 +138,7 @@ static int check_ours(struct create *create)
                    create->meta_path, code == 0 ? "" : " (damaged, or of another version)");
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 static int flush(struct create *create)
 {
@@ -185,8 +183,7 @@ static int write_all(struct create *create)
     return code == 0 ? flush(create) : code;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 static int plan(struct create *create)
 {

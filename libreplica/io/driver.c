@@ -77,8 +77,7 @@ struct driver {
 
 static void run_actions(struct driver *driver);
 
-/* ---- stepping the core
- * --------------------------------------------------------------------------- */
+/* ---- stepping the core ---------------------------------------------------------------------- */
 
 static uint64_t fresh_entropy(struct driver *driver)
 {
@@ -118,8 +117,7 @@ static void timer_expired(void *argument)
     step(driver, &event);
 }
 
-/* ---- disk
- * ---------------------------------------------------------------------------------------- */
+/* ---- disk ----------------------------------------------------------------------------------- */
 
 static struct disk_job *disk_job_get(struct driver *driver)
 {
@@ -223,8 +221,7 @@ static void feed_starved(struct driver *driver)
     }
 }
 
-/* ---- metadata
- * ------------------------------------------------------------------------------------ */
+/* ---- metadata ------------------------------------------------------------------------------- */
 
 static struct meta_job *meta_job_get(struct driver *driver)
 {
@@ -277,8 +274,7 @@ static void run_meta(struct driver *driver, const struct action *action)
     metastore_submit(driver->setup.store, &job->io);
 }
 
-/* ---- answers
- * ------------------------------------------------------------------------------------- */
+/* ---- answers -------------------------------------------------------------------------------- */
 
 static void run_complete(struct driver *driver, const struct action *action)
 {
@@ -318,6 +314,17 @@ static void run_release(struct driver *driver, const struct action *action)
         replica_buffer_put(buffer);
 }
 
+/* The resource's name stands in front of each line of the log and of the status already. */
+static const char *without_name(const struct driver *driver, const char *text)
+{
+    const char *name = driver->setup.resource->name;
+    size_t length = strlen(name);
+
+    if (strncmp(text, name, length) == 0 && strncmp(text + length, ": ", 2) == 0)
+        return text + length + 2;
+    return text;
+}
+
 static void run_log(struct driver *driver, const struct action *action)
 {
     static const int priorities[] = {[LOG_LEVEL_ERROR] = LOG_ERR,
@@ -326,14 +333,11 @@ static void run_log(struct driver *driver, const struct action *action)
                                      [LOG_LEVEL_INFO] = LOG_INFO,
                                      [LOG_LEVEL_DEBUG] = LOG_DEBUG};
 
-    const char *name = driver->setup.resource->name, *text = action->log.text;
-    size_t length = strlen(name);
+    const char *text = without_name(driver, action->log.text);
 
-    if (strncmp(text, name, length) == 0 && text[length] == ':' && text[length + 1] == ' ')
-        text += length + 2; /* a text that also serves as an answer; log_line names us already */
     log_line(driver->setup.log, priorities[action->log.level], "%s", text);
     if (action->log.level <= LOG_LEVEL_WARNING)
-        memcpy(driver->said, action->log.text, sizeof driver->said);
+        (void)snprintf(driver->said, sizeof driver->said, "%s", text);
 }
 
 static void run_action(struct driver *driver, const struct action *action)
@@ -386,8 +390,7 @@ static void run_actions(struct driver *driver)
         run_action(driver, &driver->actions.list[i]);
 }
 
-/* ---- what the link tells
- * ------------------------------------------------------------------------- */
+/* ---- what the link tells -------------------------------------------------------------------- */
 
 static void link_is_up(void *argument, bool initiator)
 {
@@ -421,8 +424,7 @@ static struct replica_buffer *link_target(void *argument, const struct wire_mess
 static const struct link_events link_events = {
     .up = link_is_up, .down = link_is_down, .message = link_message, .target = link_target};
 
-/* ---- what clients ask
- * ---------------------------------------------------------------------------- */
+/* ---- what clients ask ----------------------------------------------------------------------- */
 
 void driver_submit(struct driver *driver, struct replica_request *request)
 {
@@ -546,8 +548,7 @@ static void turn_end(void *argument)
     }
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static int make_pools(struct driver *driver)
 {

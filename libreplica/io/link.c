@@ -60,8 +60,7 @@ static const struct stream_owner owner;
 
 static void listen_start(struct link *link);
 
-/* ---- what the log and the status say
- * ------------------------------------------------------------- */
+/* ---- what the log and the status say -------------------------------------------------------- */
 
 /* Someone who is not our peer: at most a few lines a minute. */
 static void log_stranger(struct link *link, const union sock_address *peer, const char *text)
@@ -103,8 +102,7 @@ void link_facts(const struct link *link, struct link_facts *facts)
     facts->key_updates = tls_key_updates(stream_tls(link->current));
 }
 
-/* ---- streams come and go
- * --------------------------------------------------------------------------- */
+/* ---- streams come and go -------------------------------------------------------------------- */
 
 static void half_remove(struct link *link, const struct stream *stream)
 {
@@ -183,8 +181,7 @@ static void stream_over(void *argument, struct stream *stream, int code, const c
     }
 }
 
-/* ---- accepting ----------------------------------------------------------------------------------
- */
+/* ---- accepting ------------------------------------------------------------------------------ */
 
 /* Makes a place for a newcomer. One from the peer's address may push out one from elsewhere, and
  * nobody else can fill all places. False: no place. */
@@ -294,8 +291,7 @@ static void listen_again(void *argument)
         listen_start(link);
 }
 
-/* ---- connecting ---------------------------------------------------------------------------------
- */
+/* ---- connecting ----------------------------------------------------------------------------- */
 
 static void later_down(struct link *link, int code)
 {
@@ -424,8 +420,7 @@ static void stream_writable(void *argument, struct stream *stream)
     pump(link);
 }
 
-/* ---- receiving ----------------------------------------------------------------------------------
- */
+/* ---- receiving ------------------------------------------------------------------------------ */
 
 static void broken(struct link *link, const char *text)
 {
@@ -508,8 +503,7 @@ void link_room(struct link *link)
         stream_resume(link->current);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------
- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static const struct stream_owner owner = {.ready = stream_ready,
                                           .readable = stream_readable,

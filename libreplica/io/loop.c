@@ -77,7 +77,7 @@ static uint64_t clock_now(void)
     return (uint64_t)now.tv_sec * NS_A_SECOND + (uint64_t)now.tv_nsec;
 }
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 /* The best mode the kernel has: 6.1 runs completions only when we ask, 5.19 at least without
  * interrupting us. */
@@ -167,8 +167,7 @@ const struct loop_counters *loop_counters(const struct replica_loop *loop)
     return &loop->counters;
 }
 
-/* ---- operations --------------------------------------------------------------------------------
- */
+/* ---- operations ----------------------------------------------------------------------------- */
 
 static bool submit_may_be_repeated(int result)
 {
@@ -213,8 +212,7 @@ void loop_kick(struct replica_loop *loop)
     loop->kicked = true;
 }
 
-/* ---- watches: a one-shot poll, armed again after each call, which makes it level-triggered ------
- */
+/* ---- watches: a one-shot poll, armed again after each call, which makes it level-triggered -- */
 
 static void watch_arm(struct replica_watch *watch)
 {
@@ -285,8 +283,7 @@ void replica_loop_unwatch(struct replica_watch *watch)
     }
 }
 
-/* ---- timers: a binary heap ---------------------------------------------------------------------
- */
+/* ---- timers: a binary heap ------------------------------------------------------------------ */
 
 static void heap_put(struct replica_loop *loop, size_t index, struct replica_timer *timer)
 {
@@ -384,8 +381,7 @@ static void timers_expire(struct replica_loop *loop)
     }
 }
 
-/* ---- turn-end hooks -----------------------------------------------------------------------------
- */
+/* ---- turn-end hooks ------------------------------------------------------------------------- */
 
 static int hooks_add(struct hooks *hooks, void (*turn_end)(void *argument), void *argument)
 {
@@ -437,8 +433,7 @@ static void hooks_run_all(struct replica_loop *loop)
     }
 }
 
-/* ---- the turn -----------------------------------------------------------------------------------
- */
+/* ---- the turn ------------------------------------------------------------------------------- */
 
 static bool completions_ready(struct replica_loop *loop)
 {

@@ -48,7 +48,7 @@ int replica_open_resource(struct replica_loop *loop, const struct config_resourc
                           const char *run_dir, const struct replica_callbacks *callbacks,
                           void *argument, struct replica **replica, struct replica_error *error);
 
-/* ---- status.c ---- */
+/* ---- status.c ------------------------------------------------------------------------------- */
 
 /* One resource as `drbdsetup status --json` has it, and ours under "tapdrbd". New reference, NULL
  * when out of memory. */

@@ -53,8 +53,7 @@ static json_t *device_json(struct replica *replica, const struct core_status *st
                      (int)status->local_pending);
 }
 
-/* ---- resync
- * --------------------------------------------------------------------------------------- */
+/* ---- resync --------------------------------------------------------------------------------- */
 
 static bool syncing(const struct core_status *status)
 {
@@ -136,8 +135,7 @@ static void put_progress(struct replica *replica, const struct core_status *stat
     put(object, "percent-resync-done", percent(done, status->resync_total_bytes));
 }
 
-/* ---- the peer
- * ------------------------------------------------------------------------------------- */
+/* ---- the peer ------------------------------------------------------------------------------- */
 
 static json_t *peer_device_json(struct replica *replica, const struct core_status *status)
 {
@@ -194,8 +192,7 @@ static json_t *connection_json(struct replica *replica, const struct core_status
     return object;
 }
 
-/* ---- ours
- * ---------------------------------------------------------------------------------------- */
+/* ---- ours ----------------------------------------------------------------------------------- */
 
 static json_t *link_json(const struct link_facts *facts)
 {

@@ -62,8 +62,7 @@ static struct tls_output *fill(struct stream *stream)
     return &stream->outputs[stream->filling];
 }
 
-/* ---- reasons, to continue "ADDRESS ..."
- * ----------------------------------------------------------- */
+/* ---- reasons, to continue "ADDRESS ..." ----------------------------------------------------- */
 
 static void connect_text(int reason, char *text, size_t room)
 {
@@ -83,8 +82,7 @@ static void lost_text(int reason, char *text, size_t room)
         (void)snprintf(text, room, "cannot be reached any more: %s", strerror(reason));
 }
 
-/* ---- the end -----------------------------------------------------------------------------------
- */
+/* ---- the end -------------------------------------------------------------------------------- */
 
 static void release_if_idle(struct stream *stream)
 {
@@ -183,8 +181,7 @@ static void deadline_passed(void *argument)
         stream_fail(stream, REPLICA_E_TIMEOUT, "did not finish the TLS handshake in time");
 }
 
-/* ---- input
- * --------------------------------------------------------------------------------------- */
+/* ---- input ---------------------------------------------------------------------------------- */
 
 static void receive_start(struct stream *stream)
 {
@@ -293,8 +290,7 @@ void stream_resume(struct stream *stream)
         release_if_idle(stream);
 }
 
-/* ---- output
- * -------------------------------------------------------------------------------------- */
+/* ---- output --------------------------------------------------------------------------------- */
 
 static bool record_fits(struct stream *stream)
 {
@@ -418,7 +414,7 @@ static void send_done(struct stream *stream, int result)
     }
 }
 
-/* ---- the beginning --------------------------------------------------------------------------- */
+/* ---- the beginning -------------------------------------------------------------------------- */
 
 static void connect_done(struct stream *stream, int result)
 {

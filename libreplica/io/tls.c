@@ -44,8 +44,7 @@ struct tls {
     uint64_t records, key_updates;
 };
 
-/* ---- secret files -------------------------------------------------------------------------------
- */
+/* ---- secret files --------------------------------------------------------------------------- */
 
 /* Opens a file that only we (or root) may read. */
 static int open_secret(const char *path, const char *what, FILE **file, struct replica_error *error)
@@ -130,8 +129,7 @@ static int read_key(struct tls_context *context, struct replica_error *error)
     return 0;
 }
 
-/* ---- pre-shared key ---------------------------------------------------------------------------
- */
+/* ---- pre-shared key ------------------------------------------------------------------------- */
 
 static SSL_SESSION *key_session(struct tls *tls)
 {
@@ -180,8 +178,7 @@ static int find_key(SSL *ssl, const unsigned char *identity, size_t identity_byt
     return 1; /* goes on without a key, and fails for want of a certificate */
 }
 
-/* ---- memory as a network ------------------------------------------------------------------------
- */
+/* ---- memory as a network -------------------------------------------------------------------- */
 
 static int bio_write(BIO *bio, const char *data, int length)
 {
@@ -239,8 +236,7 @@ static BIO_METHOD *bio_method(void)
     return NULL;
 }
 
-/* ---- context ----------------------------------------------------------------------------------
- */
+/* ---- context -------------------------------------------------------------------------------- */
 
 /* AES where the processor has it, ChaCha20 elsewhere; both go with a SHA-256 key. */
 static const char *cipher_suites(void)
@@ -347,8 +343,7 @@ void tls_context_free(struct tls_context *context)
     free(context);
 }
 
-/* ---- one stream ---------------------------------------------------------------------------------
- */
+/* ---- one stream ----------------------------------------------------------------------------- */
 
 static void note_message(int is_write, int version, int type, const void *data, size_t length,
                          SSL *ssl, void *argument)
@@ -414,8 +409,7 @@ size_t tls_input_left(const struct tls *tls)
     return tls->input_left;
 }
 
-/* ---- failures, as a person reads them -----------------------------------------------------------
- */
+/* ---- failures, as a person reads them ------------------------------------------------------- */
 
 static int key_failure(const struct tls *tls, struct replica_error *error)
 {
@@ -503,8 +497,7 @@ static int explain(struct tls *tls, struct replica_error *error)
     return err_set(error, REPLICA_E_TLS, "broke the TLS protocol: %s", reason ? reason : "?");
 }
 
-/* ---- moving bytes
- * --------------------------------------------------------------------------------- */
+/* ---- moving bytes --------------------------------------------------------------------------- */
 
 /* With a key, finishing without it would mean that nobody proved anything. */
 static int check_proof(struct tls *tls, struct replica_error *error)

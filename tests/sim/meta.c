@@ -17,7 +17,7 @@ void meta_reset(struct sim_host *host, const struct metadata_superblock *superbl
     metadata_encode(superblock, meta->bytes + superblock->layout.slot[0]);
     metadata_encode(superblock, meta->bytes + superblock->layout.slot[1]);
     meta->in_flight = 0;
-    meta->version++;
+    meta->truth_stale = meta->log_stale = true;
     for (uint32_t i = 0; i < SIM_META_OPS; i++)
         meta->ops[i].used = false;
 }
@@ -90,6 +90,17 @@ void meta_submit(struct sim_host *host, const struct action *action)
     world_at(world, SIM_META, host->index, world->now + latency, index, op->serial);
 }
 
+/* The superblock slots come first on this device, then the activity log. */
+static void meta_changed(struct sim_meta *meta, const struct sim_meta_op *op)
+{
+    const uint32_t log_at = METADATA_SLOTS * METADATA_BLOCK_BYTES;
+
+    if (op->write && op->offset < log_at)
+        meta->truth_stale = true;
+    if (op->write && op->offset + op->length > log_at)
+        meta->log_stale = true;
+}
+
 void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
 {
     struct sim_meta *meta = &host->meta;
@@ -107,7 +118,7 @@ void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
             sim_violation(host->world, "core.h", "%c: metadata changed while it was written",
                           'A' + host->index);
         memcpy(meta->bytes + op->offset, op->copy, op->length);
-        meta->version++;
+        meta_changed(meta, op);
     } else {
         memcpy(op->data, meta->bytes + op->offset, op->length);
     }
@@ -135,7 +146,7 @@ void meta_crash(struct sim_host *host)
                 memcpy(meta->bytes + op->offset + at, op->copy + at, REPLICA_SECTOR_BYTES);
         op->used = false;
         meta->in_flight--;
-        meta->version++;
+        meta_changed(meta, op);
     }
 }
 
@@ -149,8 +160,8 @@ const struct metadata_superblock *meta_truth(struct sim_host *host)
     const uint8_t *block[METADATA_SLOTS];
     unsigned chosen;
 
-    if (meta->truth_version != meta->version) {
-        meta->truth_version = meta->version;
+    if (meta->truth_stale) {
+        meta->truth_stale = false;
         meta->truth_valid = false;
         if (metadata_slots(SIM_META_BYTES, false, slot, NULL) == 0) {
             block[0] = meta->bytes + slot[0];
@@ -167,8 +178,9 @@ static const struct actlog *meta_log(struct sim_host *host, const struct metadat
     struct sim_meta *meta = &host->meta;
     struct replica_error error;
 
-    if (meta->log_version == meta->version && meta->log)
+    if (!meta->log_stale)
         return meta->log;
+    meta->log_stale = false;
     actlog_free(meta->log);
     meta->log = NULL;
     if (actlog_new(&meta->log, truth->al_extents, NULL))
@@ -183,7 +195,6 @@ static const struct actlog *meta_log(struct sim_host *host, const struct metadat
         meta->log = NULL;
         return NULL;
     }
-    meta->log_version = meta->version;
     return meta->log;
 }
 

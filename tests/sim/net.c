@@ -198,13 +198,28 @@ static void net_reset_peer(struct sim_host *host, uint32_t stream)
         lane_add(host, flight);
 }
 
+void net_forget_owed(struct sim_host *host)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < host->owes; i++) {
+        struct sim_owed owed = host->owed[i];
+
+        if (owed.on_disk || (owed.type != WIRE_DISCARD && owed.type != WIRE_WRITE_ZEROES))
+            continue;
+        owed.stale = true;
+        host->owed[kept++] = owed;
+    }
+    host->owes = kept;
+}
+
 static void stream_down(struct sim_host *host, int code)
 {
     struct event event = {.kind = EVENT_LINK_DOWN};
 
     TRACE(host->world, "%c: link down, %s", 'A' + host->index, replica_code_name(code));
     host->stream = 0;
-    host->owes = 0;
+    net_forget_owed(host);
     event.link_down.code = code;
     host_event(host, &event);
 }
@@ -248,11 +263,38 @@ static void net_message(struct sim_host *host, const struct sim_flight *flight)
     host_event(host, &event);
 }
 
+static void stream_up(struct sim_host *host, uint32_t stream)
+{
+    struct event event = {.kind = EVENT_LINK_UP};
+
+    if (host->stream)
+        stream_down(host, REPLICA_E_LINK);
+    if (!host->up || host->world->failed)
+        return;
+    TRACE(host->world, "%c: link up, stream %u", 'A' + host->index, stream);
+    host->stream = stream;
+    event.link_up.initiator = host->index == 0;
+    host_event(host, &event);
+}
+
+static void net_accepted(struct sim_host *host, const struct sim_flight *flight)
+{
+    if (!host->up || host->process != flight->stamp)
+        return;
+    if (!host->accepting)
+        net_reset_peer(host, flight->stream);
+    else if (flight->stream > host->stream)
+        stream_up(host, flight->stream);
+}
+
 static void net_arrive(struct sim_host *host, const struct sim_flight *flight)
 {
     bool present = host->up && host->stream == flight->stream;
 
     switch ((enum sim_flight_kind)flight->kind) {
+    case FLIGHT_OPEN:
+        net_accepted(host, flight);
+        break;
     case FLIGHT_MESSAGE:
         if (present)
             net_message(host, flight);
@@ -309,25 +351,13 @@ void net_connect(struct sim_host *host)
     world_at(world, SIM_DIAL, host->index, world->now + time, host->dial, host->process);
 }
 
-static void stream_up(struct sim_host *host, uint32_t stream)
-{
-    struct event event = {.kind = EVENT_LINK_UP};
-
-    if (host->stream)
-        stream_down(host, REPLICA_E_LINK);
-    if (!host->up || host->world->failed)
-        return;
-    TRACE(host->world, "%c: link up, stream %u", 'A' + host->index, stream);
-    host->stream = stream;
-    event.link_up.initiator = host->index == 0;
-    host_event(host, &event);
-}
-
 void net_dialed(struct sim_host *host, uint32_t dial)
 {
     struct sim_world *world = host->world;
     struct sim_host *peer = host_peer(host);
     bool blocked = lane_of(host)->blocked || lane_of(peer)->blocked;
+    bool dialer_only, acceptor_only;
+    struct sim_flight *open;
     uint32_t stream;
 
     if (!host->dialing || dial != host->dial)
@@ -342,31 +372,17 @@ void net_dialed(struct sim_host *host, uint32_t dial)
         return;
     }
     stream = ++world->net.streams;
-    if (world->net.half_open_next && sim_chance(world, 2)) {
-        world->net.half_open_next = false; /* the dialer never learns that it succeeded */
-        stream_down(host, REPLICA_E_TIMEOUT);
-    } else {
-        stream_up(host, stream);
+    dialer_only = world->net.half_open_next && sim_chance(world, 2);
+    acceptor_only = world->net.half_open_next && !dialer_only;
+    world->net.half_open_next = false;
+    open = dialer_only ? NULL : flight_new(host, FLIGHT_OPEN, stream);
+    if (open) {
+        open->stamp = peer->process;
+        lane_add(host, open);
     }
-    if (world->net.half_open_next)
-        world->net.half_open_next = false; /* the acceptor never sees the end of the handshake */
+    if (acceptor_only)
+        stream_down(host, REPLICA_E_TIMEOUT); /* it never learns that it succeeded */
     else
-        world_at(world, SIM_ACCEPTED, peer->index, world->now + net_latency(world), stream,
-                 peer->process);
-}
-
-void net_accepted(struct sim_host *host, uint32_t stream)
-{
-    if (host->frozen) {
-        world_at(host->world, SIM_ACCEPTED, host->index, host->world->now + MS, stream,
-                 host->process);
-        return;
-    }
-    if (!host->accepting) {
-        net_reset_peer(host, stream);
-        return;
-    }
-    if (stream > host->stream)
         stream_up(host, stream);
 }
 
@@ -412,7 +428,7 @@ void net_close(struct sim_host *host)
             lane_add(host, flight);
     }
     host->stream = 0;
-    host->owes = 0;
+    net_forget_owed(host);
     world_at(world, SIM_CLOSED, host->index, world->now + US, 0, host->process);
 }
 

@@ -185,7 +185,7 @@ static void look_prepare(struct sim_world *world)
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         if (world->host[i].up && world->host[i].status.disk == REPLICA_DISK_UPTODATE)
             world->prepared = true;
-    if (world->prepared || !ready(host) || host->commands)
+    if (world->prepared || !ready(host) || host->commands || !operator_idle(world))
         return;
     if (world->profile.start == START_NEW_UUID) {
         if (host->status.connection == REPLICA_CONNECTION_CONNECTED)

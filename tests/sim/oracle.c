@@ -275,7 +275,8 @@ static void owed_add(struct sim_host *host, const struct wire_message *message, 
 static bool owed_take(struct sim_host *host, uint64_t tag, bool flush, struct sim_owed *owed)
 {
     for (uint32_t i = 0; i < host->owes; i++) {
-        if (host->owed[i].tag != tag || (host->owed[i].type == WIRE_FLUSH) != flush)
+        if (host->owed[i].stale || host->owed[i].tag != tag ||
+            (host->owed[i].type == WIRE_FLUSH) != flush)
             continue;
         *owed = host->owed[i];
         memmove(&host->owed[i], &host->owed[i + 1], (--host->owes - i) * sizeof host->owed[0]);
@@ -481,6 +482,28 @@ static void oracle_target(struct sim_host *host)
     }
 }
 
+/* The target calls itself UpToDate: it has all that the source answers for, and so it answers for
+ * it too - but for what the source went on with alone, which then is on record. */
+static void oracle_target_done(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_oracle *oracle = &world->oracle;
+    unsigned source = 1 - host->index;
+    bool alone = loss_recorded(host_peer(host));
+
+    for (uint32_t i = 0; i < world->profile.sectors; i++) {
+        uint32_t has = oracle->floor[source][i];
+
+        if (host->disk.visible[i] >= has) {
+            floor_raise(oracle, host->index, i, has);
+        } else if (!alone) {
+            sim_violation(world, "P4", "%c: ends its resync, sector %u has %u, not %u",
+                          'A' + host->index, i, host->disk.visible[i], has);
+            return;
+        }
+    }
+}
+
 static bool is_target(const struct core_status *status)
 {
     return status->replication == REPLICA_REPLICATION_WF_BITMAP_T ||
@@ -528,6 +551,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
         oracle->acked_in_tenure[host->index] = false;
     if (is_target(now) && !is_target(before))
         oracle_target(host);
+    if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
+        before->disk < REPLICA_DISK_CONSISTENT)
+        oracle_target_done(host);
     oracle_roles(host);
     met = in_sync(world);
     if (met && (!oracle->established || sim_chance(world, 64)))

@@ -13,8 +13,8 @@ bool pair_start(struct sim_world *world, enum sim_start start);
 bool pair_start_reckless(struct sim_world *world);
 
 typedef bool predicate(const struct sim_world *world);
-predicate guests_idle, established, syncing, a_alone, a_down_b_primary, both_standalone, b_primary,
-    a_primary, both_secondary, b_suspended_or_alone;
+predicate guests_idle, established, syncing, a_alone, a_down_b_primary, one_standalone, b_primary,
+    a_primary, both_secondary;
 
 /* Waits; a violation "what" when `most` goes by. */
 bool expect(struct sim_world *world, predicate *done, uint64_t most, const char *what);

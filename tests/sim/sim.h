@@ -73,7 +73,6 @@ enum sim_kind {
     SIM_META,      /* argument: operation */
     SIM_DELIVER,   /* argument: direction (the sending host) */
     SIM_DIAL,      /* a dial has come to its end; argument: dial number */
-    SIM_ACCEPTED,  /* the acceptor's side of a handshake is through; argument: stream */
     SIM_LINK_DOWN, /* the shell notices; argument: stream */
     SIM_CLOSED,    /* the answer to ACTION_LINK_CLOSE */
     SIM_GUEST,     /* the guest thinks of its next request; argument: incarnation */
@@ -139,8 +138,7 @@ struct sim_meta {
     uint8_t bytes[SIM_META_BYTES];
     uint32_t length;
     uint32_t in_flight;
-    uint32_t version; /* counts changes, so that what was decoded can be kept */
-    uint32_t truth_version, log_version;
+    bool truth_stale, log_stale; /* what was decoded for the oracle is older than the bytes */
     bool truth_valid;
     struct metadata_superblock truth;
     struct actlog *log; /* scanned from `bytes`, for the oracle */
@@ -150,7 +148,12 @@ struct sim_meta {
 /* ---- link -------------------------------------------------------------------------------------
  */
 
-enum sim_flight_kind { FLIGHT_MESSAGE, FLIGHT_END, FLIGHT_RESET };
+enum sim_flight_kind {
+    FLIGHT_OPEN, /* the end of the handshake, on its way to the acceptor; stamp: its process */
+    FLIGHT_MESSAGE,
+    FLIGHT_END,
+    FLIGHT_RESET
+};
 
 struct sim_flight {
     uint8_t kind;
@@ -198,6 +201,7 @@ struct sim_owed {
     uint64_t tag;
     uint32_t stamp;
     uint8_t type;   /* enum wire_type: WRITE and its kin, or FLUSH */
+    bool stale;     /* of a stream that is gone; it may still reach the disk */
     bool on_disk;   /* a discard or write-zeroes that was passed on already */
     uint32_t acked; /* FLUSH: how many acknowledged writes it must cover */
 };
@@ -412,11 +416,12 @@ void net_connect(struct sim_host *host); /* ACTION_LINK_CONNECT */
 void net_close(struct sim_host *host);   /* ACTION_LINK_CLOSE */
 void net_deliver(struct sim_world *world, unsigned sender);
 void net_dialed(struct sim_host *host, uint32_t dial);
-void net_accepted(struct sim_host *host, uint32_t stream);
 void net_noticed(struct sim_host *host, uint32_t stream);
 void net_closed(struct sim_host *host);
 /* The host's sockets are gone: the peer hears of it (a killed process) or not (no power). */
 void net_vanish(struct sim_host *host, bool silent);
+/* The host's stream is gone: what it owed on it need not be answered. */
+void net_forget_owed(struct sim_host *host);
 void net_drain(struct sim_world *world); /* what is under way is lost */
 /* Faults. */
 void net_cut(struct sim_world *world);                                 /* both ends notice */

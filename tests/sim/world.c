@@ -193,7 +193,6 @@ static bool entry_stale(const struct sim_world *world, const struct sim_entry *e
 
     switch ((enum sim_kind)entry->kind) {
     case SIM_DIAL:
-    case SIM_ACCEPTED:
     case SIM_LINK_DOWN:
     case SIM_CLOSED:
     case SIM_HANDLER:
@@ -236,9 +235,6 @@ static void entry_run(struct sim_world *world, const struct sim_entry *entry)
         break;
     case SIM_DIAL:
         net_dialed(host, entry->argument);
-        break;
-    case SIM_ACCEPTED:
-        net_accepted(host, entry->argument);
         break;
     case SIM_LINK_DOWN:
         net_noticed(host, entry->argument);

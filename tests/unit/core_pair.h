@@ -114,4 +114,18 @@ struct core_status pair_status(const struct pair *pair, unsigned index);
 int pair_find(const struct pair *pair, int from, const char *line);
 void pair_print(const struct pair *pair, int from);
 
+/* Asserts that the lines come in this order, from the place `from` on. */
+#define PAIR_ORDER(pair, from, ...)                                      \
+    do {                                                                 \
+        const char *const lines[] = {__VA_ARGS__};                       \
+        int at = (from);                                                 \
+        for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {      \
+            int found = pair_find(pair, at, lines[i]);                   \
+            if (found < 0)                                               \
+                pair_print(pair, from);                                  \
+            ck_assert_msg(found >= 0, "not in order: \"%s\"", lines[i]); \
+            at = found + 1;                                              \
+        }                                                                \
+    } while (0)
+
 #endif

@@ -354,6 +354,7 @@ static const struct {
     {"$A primary vm1", REFUSAL("not-uptodate"), 17, "vm1: because", NULL},
     {"$A down vm1", REFUSAL("busy"), 11, "vm1: because", "{\"command\":\"down\"}\n"},
     {"$A primary vm1", REFUSAL("new-word"), 1, "vm1: because", NULL},
+    {"$A status vm1", "garbage", 1, "vm1 not answering", NULL},
     {"$A primary vm1", "garbage", 1, "tapdisk-drbd's answer makes no sense", NULL},
     {"$A up vm1", "{\"ok\": true}", 0, "vm1: up already", NULL},
     {"$A create-md vm1", "{\"ok\": true}", 11, "vm1: it is up: `tapdrbdadm down vm1` first", NULL},

@@ -10,8 +10,8 @@
 
 #include "tapdisk-drbd/adm_render.h"
 
-static const char *const names[] = {"connected",  "syncsource", "synctarget",
-                                    "connecting", "standalone", "incomplete"};
+static const char *const names[] = {"connected",  "syncsource", "synctarget", "connecting",
+                                    "standalone", "users",      "incomplete"};
 
 static char *file_text(const char *name, const char *suffix)
 {

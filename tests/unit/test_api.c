@@ -3,241 +3,18 @@
  * test_api.c - two replicas over loopback, opened from configuration files through replica.h:
  * create-md, connect, promote, write, read, flush, discard, hand the role over, lose the peer.
  */
-#include "io_help.h"
-#include "libreplica/io/buffer.h"
-#include "libreplica/io/create.h"
+#include "pair_help.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
+#include "libreplica/io/buffer.h"
+#include "libreplica/io/create.h"
 
-enum { DISK_BYTES = 32 << 20, NODES = 2 };
-
-static struct io_help help;
-static const char *const names[NODES] = {"alpha", "beta"};
-
-struct node {
-    const char *name;
-    char config_dir[128], run_dir[128], disk[128];
-    struct config_resource resource;
-    struct replica *replica;
-    unsigned changes, shutdowns;
-    uint64_t resized;
-    unsigned users; /* what in_use answers */
-};
-
-static struct node nodes[NODES];
-
-/* ---- fixture
- * ---------------------------------------------------------------------------------------- */
-
-static void node_changed(void *argument)
-{
-    ((struct node *)argument)->changes++;
-}
-
-static void node_resized(void *argument, uint64_t size)
-{
-    ((struct node *)argument)->resized = size;
-}
-
-static void node_shutdown(void *argument)
-{
-    struct node *node = argument;
-
-    node->shutdowns++;
-    replica_close(node->replica); /* allowed from here */
-    node->replica = NULL;
-}
-
-static unsigned node_in_use(void *argument, char *why, size_t why_bytes)
-{
-    struct node *node = argument;
-
-    (void)snprintf(why, why_bytes, "domain 7 (vm1)");
-    return node->users;
-}
-
-static bool node_control(void *argument, struct replica_control_request *request, const char *json)
-{
-    (void)argument;
-    if (!strstr(json, "vbd-add"))
-        return false;
-    replica_control_reply(request, 0, NULL, "{\"vbd\":51712}");
-    return true;
-}
-
-static const struct replica_callbacks callbacks = {.changed = node_changed,
-                                                   .resized = node_resized,
-                                                   .shutdown = node_shutdown,
-                                                   .in_use = node_in_use,
-                                                   .control = node_control};
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &length), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
-static void write_configuration(void)
-{
-    char text[1024], here[256];
-    uint16_t a = free_port(), b = free_port();
-
-    ck_assert_ptr_nonnull(realpath(help.directory, here));
-    (void)snprintf(text, sizeof text,
-                   "resource vm1 {\n"
-                   "  net { timeout 20; ping-timeout 5; connect-int 1; }\n"
-                   "  on alpha { disk %s/alpha.disk; meta-disk internal;\n"
-                   "    address 127.0.0.1:%u; }\n"
-                   "  on beta { disk %s/beta.disk; meta-disk internal;\n"
-                   "    address 127.0.0.1:%u; }\n"
-                   "}\n",
-                   here, a, here, b);
-    (void)io_help_text(&help, "vm1.res", text, 0644);
-    (void)io_help_text(&help, "vm1.key", KEY, 0600);
-}
-
-static void node_prepare(struct node *node, const char *name)
-{
-    struct replica_error error = {0};
-    char file[32];
-
-    node->name = name;
-    (void)snprintf(node->config_dir, sizeof node->config_dir, "%s", help.directory);
-    (void)snprintf(node->run_dir, sizeof node->run_dir, "%s/%s.run", help.directory, name);
-    (void)snprintf(file, sizeof file, "%s.disk", name);
-    (void)snprintf(node->disk, sizeof node->disk, "%s", io_help_file(&help, file, DISK_BYTES));
-    ck_assert_msg(config_find(node->config_dir, name, "vm1", &node->resource, &error) == 0, "%s",
-                  error.text);
-    ck_assert_msg(create_metadata(&node->resource, false, NULL, &error) == 0, "%s", error.text);
-}
-
-static int node_open(struct node *node, struct replica_error *error)
-{
-    struct replica_options options = {.resource = "vm1",
-                                      .config_dir = node->config_dir,
-                                      .run_dir = node->run_dir,
-                                      .node = node->name};
-
-    return replica_open(help.loop, &options, &callbacks, node, &node->replica, error);
-}
-
-static void node_start(struct node *node)
-{
-    struct replica_error error = {0};
-    int code = node_open(node, &error);
-
-    ck_assert_msg(code == 0, "%s", error.text);
-}
-
-static void setup(void)
-{
-    io_help_open(&help);
-    memset(nodes, 0, sizeof nodes);
-    write_configuration();
-    for (int i = 0; i < NODES; i++)
-        node_prepare(&nodes[i], names[i]);
-}
-
-static void teardown(void)
-{
-    for (int i = 0; i < NODES; i++) {
-        replica_close(nodes[i].replica);
-        nodes[i].replica = NULL;
-        rmdir(nodes[i].run_dir);
-    }
-    io_help_close(&help);
-}
-
-/* ---- waiting
- * ------------------------------------------------------------------------------------------ */
-
-static struct replica_status status_of(const struct node *node)
-{
-    struct replica_status status;
-
-    replica_status(node->replica, &status);
-    return status;
-}
-
-static bool established(void *argument)
-{
-    (void)argument;
-    for (int i = 0; i < NODES; i++)
-        if (status_of(&nodes[i]).replication != REPLICA_REPLICATION_ESTABLISHED)
-            return false;
-    return true;
-}
-
-static bool in_sync(void *argument)
-{
-    for (int i = 0; i < NODES; i++)
-        if (status_of(&nodes[i]).disk != REPLICA_DISK_UPTODATE ||
-            status_of(&nodes[i]).peer_disk != REPLICA_DISK_UPTODATE)
-            return false;
-    return established(argument);
-}
-
-struct answer {
-    bool over;
-    int code;
-    char text[256];
-};
-
-static void answered(void *argument, int code, const char *text)
-{
-    struct answer *answer = argument;
-
-    answer->over = true;
-    answer->code = code;
-    (void)snprintf(answer->text, sizeof answer->text, "%s", text);
-}
-
-static int promote(struct node *node, bool force)
-{
-    struct answer answer = {0};
-
-    replica_promote(node->replica, force, answered, &answer);
-    ck_assert(!answer.over); /* never from inside the call */
-    io_help_run(&help, io_help_flag, &answer.over);
-    return answer.code;
-}
-
-static int demote(struct node *node)
-{
-    struct answer answer = {0};
-
-    replica_demote(node->replica, answered, &answer);
-    io_help_run(&help, io_help_flag, &answer.over);
-    return answer.code;
-}
-
-/* Both up, in sync, alpha Primary. */
-static void start_pair(void)
-{
-    node_start(&nodes[0]);
-    node_start(&nodes[1]);
-    io_help_run(&help, established, NULL);
-    ck_assert_int_eq(promote(&nodes[0], true), 0);
-    io_help_run(&help, in_sync, NULL);
-}
-
-/* ---- requests
- * -------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 struct job {
     struct replica_request request;
@@ -307,9 +84,7 @@ static void compare_disks(void)
     close(second);
 }
 
-/* ---- tests
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- tests ---------------------------------------------------------------------------------- */
 
 START_TEST(test_write_and_read)
 {
@@ -475,11 +250,11 @@ START_TEST(test_mistakes)
     struct replica *second;
     char path[160];
 
-    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+    ck_assert_int_eq(replica_open(help.loop, &options, NULL, NULL, &second, &error),
                      REPLICA_E_NOT_FOUND);
     options.resource = "vm1";
     options.node = "gamma";
-    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+    ck_assert_int_eq(replica_open(help.loop, &options, NULL, NULL, &second, &error),
                      REPLICA_E_NOT_FOUND);
     (void)snprintf(path, sizeof path, "%s/vm1.key", help.directory);
     ck_assert_int_eq(chmod(path, 0644), 0);
@@ -488,11 +263,11 @@ START_TEST(test_mistakes)
     ck_assert_int_eq(chmod(path, 0600), 0);
     node_start(&nodes[0]);
     options.node = "alpha";
-    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+    ck_assert_int_eq(replica_open(help.loop, &options, NULL, NULL, &second, &error),
                      REPLICA_E_BUSY); /* up twice */
     ck_assert_ptr_nonnull(strstr(error.text, "up already"));
     options.run_dir = nodes[1].run_dir; /* another run directory: the disk says no */
-    ck_assert_int_eq(replica_open(help.loop, &options, &callbacks, NULL, &second, &error),
+    ck_assert_int_eq(replica_open(help.loop, &options, NULL, NULL, &second, &error),
                      REPLICA_E_BUSY);
     ck_assert_ptr_nonnull(strstr(error.text, "alpha.disk"));
     ck_assert_int_eq(create_metadata(&nodes[0].resource, true, NULL, &error), REPLICA_E_BUSY);
@@ -510,7 +285,7 @@ int main(void)
     TCase *all = tcase_create("all");
 
     tcase_set_timeout(all, 60);
-    tcase_add_checked_fixture(all, setup, teardown);
+    tcase_add_checked_fixture(all, pair_setup, pair_teardown);
     tcase_add_test(all, test_write_and_read);
     tcase_add_test(all, test_refused_requests);
     tcase_add_test(all, test_many);

@@ -65,7 +65,7 @@ START_TEST(native_indirect_and_discard_are_the_specifications)
     entry.indirect.indirect_grefs[7] = 77;
     blkif_decode(BLKIF_ABI_NATIVE, entry.bytes, &command);
     ck_assert(command.indirect);
-    ck_assert_uint_eq(command.wire_operation, BLKIF_INDIRECT);
+    ck_assert_uint_eq(command.answered_operation, BLKIF_READ);
     ck_assert_uint_eq(command.operation, BLKIF_READ);
     ck_assert_uint_eq(command.segments, 256);
     ck_assert_uint_eq(command.indirect_grefs[0], 70);
@@ -102,7 +102,7 @@ START_TEST(narrow_layout_golden_bytes)
     ck_assert_uint_eq(blkif_segment(command.descriptors, 0).gref, 42);
     ck_assert_uint_eq(blkif_segment(command.descriptors, 0).last_sector, 7);
     memset(response, 0xee, sizeof response);
-    blkif_encode_response(BLKIF_ABI_X86_32, command.id, command.wire_operation, BLKIF_ERROR,
+    blkif_encode_response(BLKIF_ABI_X86_32, command.id, command.answered_operation, BLKIF_ERROR,
                           response);
     ck_assert_int_eq(memcmp(response, golden, sizeof golden), 0);
     ck_assert_uint_eq(response[12], 0xee);
@@ -145,7 +145,7 @@ END_TEST
 static struct blkif_command one_page(uint8_t operation, uint64_t sector)
 {
     struct blkif_command command = {
-        .operation = operation, .wire_operation = operation, .segments = 1, .sector = sector};
+        .operation = operation, .answered_operation = operation, .segments = 1, .sector = sector};
 
     command.descriptors[5] = 7;
     return command;

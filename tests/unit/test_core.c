@@ -32,20 +32,6 @@ static void assert_equal(const struct pair *pair)
         memcmp(pair->node[0].data, pair->node[1].data, (size_t)pair->node[0].data_bytes), 0);
 }
 
-/* Asserts that the lines come in this order, from the place `from` on. */
-#define ASSERT_ORDER(pair, from, ...)                                    \
-    do {                                                                 \
-        const char *const lines[] = {__VA_ARGS__};                       \
-        int at = (from);                                                 \
-        for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {      \
-            int found = pair_find(pair, at, lines[i]);                   \
-            if (found < 0)                                               \
-                pair_print(pair, from);                                  \
-            ck_assert_msg(found >= 0, "not in order: \"%s\"", lines[i]); \
-            at = found + 1;                                              \
-        }                                                                \
-    } while (0)
-
 START_TEST(test_clear_bitmap)
 {
     struct pair *pair = fresh();
@@ -66,9 +52,8 @@ START_TEST(test_promote_order)
     int from = (int)pair->traced;
 
     ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
-    ASSERT_ORDER(pair, from, "a: send PROMOTE", "b: write superblock", "b: done superblock",
-                 "b: send PROMOTE_ACK", "a: write superblock", "a: done superblock",
-                 "a: answer ok");
+    PAIR_ORDER(pair, from, "a: send PROMOTE", "b: write superblock", "b: done superblock",
+               "b: send PROMOTE_ACK", "a: write superblock", "a: done superblock", "a: answer ok");
     ck_assert_int_eq(pair_status(pair, PAIR_A).role, REPLICA_ROLE_PRIMARY);
     ck_assert_int_eq(pair_status(pair, PAIR_B).peer_role, REPLICA_ROLE_PRIMARY);
     ck_assert_uint_eq(pair_status(pair, PAIR_A).epoch, pair_status(pair, PAIR_B).epoch);
@@ -98,9 +83,9 @@ START_TEST(test_write)
     pair_run(pair);
     ck_assert(pair->request[id].done);
     ck_assert_int_eq(pair->request[id].code, 0);
-    ASSERT_ORDER(pair, from, "a: write activity-log", "a: done activity-log",
-                 "a: disk write 4096+8192", "a: send WRITE", "b: disk write 4096+8192",
-                 "b: done write", "b: send WRITE_ACK", "a: complete 0 ok");
+    PAIR_ORDER(pair, from, "a: write activity-log", "a: done activity-log",
+               "a: disk write 4096+8192", "a: send WRITE", "b: disk write 4096+8192",
+               "b: done write", "b: send WRITE_ACK", "a: complete 0 ok");
     ck_assert_uint_eq(pair->node[PAIR_B].data[4096], 0x5a);
     assert_equal(pair);
     pair_free(pair);
@@ -150,8 +135,8 @@ START_TEST(test_flush)
     pair->node[PAIR_B].hold = 0;
     pair_run(pair);
     ck_assert(pair->request[id].done);
-    ASSERT_ORDER(pair, from, "a: disk flush*", "a: send FLUSH", "b: disk flush*", "b: done flush",
-                 "b: send FLUSH_ACK", "a: complete 1 ok");
+    PAIR_ORDER(pair, from, "a: disk flush*", "a: send FLUSH", "b: disk flush*", "b: done flush",
+               "b: send FLUSH_ACK", "a: complete 1 ok");
     pair_free(pair);
 }
 END_TEST
@@ -190,9 +175,9 @@ START_TEST(test_link_loss)
     pair_run(pair);
     ck_assert(pair->request[inflight].done && pair->request[later].done);
     ck_assert_int_eq(pair->request[inflight].code, 0);
-    ASSERT_ORDER(pair, from, "a: write bitmap", "a: done bitmap", "a: write superblock",
-                 "a: done superblock", "a: complete 3 ok");
-    ASSERT_ORDER(pair, from, "a: done superblock", "a: disk write 32768+4096", "a: complete 4 ok");
+    PAIR_ORDER(pair, from, "a: write bitmap", "a: done bitmap", "a: write superblock",
+               "a: done superblock", "a: complete 3 ok");
+    PAIR_ORDER(pair, from, "a: done superblock", "a: disk write 32768+4096", "a: complete 4 ok");
     ck_assert_uint_ne(pair_status(pair, PAIR_A).generation.current, before);
     ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, 12288);
 
@@ -204,11 +189,11 @@ START_TEST(test_link_loss)
     ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
     ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, 0);
     ck_assert_uint_eq(pair_status(pair, PAIR_B).out_of_sync_bytes, 0);
-    ASSERT_ORDER(pair, from, "b: write superblock", "b: done superblock", "b: send BITMAP_DONE",
-                 "a: write superblock", "a: done superblock", "a: send BITMAP_DONE",
-                 "b: send RESYNC_READ", "b: disk flush*", "b: done flush", "b: send RESYNC_ACK",
-                 "b: write bitmap", "b: done bitmap", "b: write superblock", "b: done superblock",
-                 "b: send RESYNC_DONE", "a: send RESYNC_DONE");
+    PAIR_ORDER(pair, from, "b: write superblock", "b: done superblock", "b: send BITMAP_DONE",
+               "a: write superblock", "a: done superblock", "a: send BITMAP_DONE",
+               "b: send RESYNC_READ", "b: disk flush*", "b: done flush", "b: send RESYNC_ACK",
+               "b: write bitmap", "b: done bitmap", "b: write superblock", "b: done superblock",
+               "b: send RESYNC_DONE", "a: send RESYNC_DONE");
     assert_equal(pair);
     pair_free(pair);
 }
@@ -265,8 +250,8 @@ START_TEST(test_demote)
     ck_assert(pair->node[PAIR_A].answered);
     ck_assert_int_eq(pair->request[during].code, 0);
     ck_assert_int_eq(pair->request[parked].code, REPLICA_E_READ_ONLY);
-    ASSERT_ORDER(pair, from, "a: complete 0 ok", "a: send FLUSH", "b: send FLUSH_ACK",
-                 "a: write superblock", "a: done superblock", "a: send DEMOTED", "a: answer ok");
+    PAIR_ORDER(pair, from, "a: complete 0 ok", "a: send FLUSH", "b: send FLUSH_ACK",
+               "a: write superblock", "a: done superblock", "a: send DEMOTED", "a: answer ok");
     ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), 0);
     ck_assert_int_eq(pair_status(pair, PAIR_A).peer_role, REPLICA_ROLE_PRIMARY);
     pair_free(pair);
@@ -317,7 +302,7 @@ START_TEST(test_flush_before_hello)
     ck_assert_int_eq(pair_find(pair, from, "b: send HELLO"), -1);
     pair->node[PAIR_B].hold = 0;
     pair_run(pair);
-    ASSERT_ORDER(pair, from, "b: done flush", "b: send HELLO", "b: send RESYNC_DATA");
+    PAIR_ORDER(pair, from, "b: done flush", "b: send HELLO", "b: send RESYNC_DATA");
     ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
     pair_free(pair);
 }

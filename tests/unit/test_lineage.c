@@ -497,22 +497,6 @@ START_TEST(test_just_created_is_not_remembered)
 }
 END_TEST
 
-START_TEST(test_sync_id)
-{
-    uint64_t seed = 9;
-
-    for (unsigned i = 0; i < 1000; i++) {
-        uint64_t a = unit_random(&seed), b = unit_random(&seed);
-        uint64_t id = lineage_sync_id(a, b);
-
-        REQUIRE(id == lineage_sync_id(a, b) && id != lineage_sync_id(b, a));
-        REQUIRE(id > 1 && !(id & 1) && id != NEW);
-        REQUIRE(id != lineage_sync_id(a + 1, b) && id != lineage_sync_id(a, b + 1));
-    }
-    ck_assert_uint_gt(lineage_sync_id(0, 0), NEW);
-}
-END_TEST
-
 START_TEST(test_names)
 {
     for (int i = 0; i < LINEAGE_VERDICT_COUNT; i++)
@@ -639,38 +623,31 @@ START_TEST(test_source_missed_the_finish)
 }
 END_TEST
 
-/* A full sync has a generation of its own: when it is cut it goes on by bitmap, and a disk that was
- * a target before, of another full sync, is not taken for this one. */
-START_TEST(test_full_sync_is_resumed)
+/* The target is Inconsistent under the source's generation from the start: wherever the resync is
+ * cut, it goes on by bitmap. */
+START_TEST(test_resync_is_resumed)
 {
-    struct lineage_side source, target, former;
-    uint64_t id = lineage_sync_id(11, 22);
+    struct lineage_side source, target;
 
     in_sync_pair(&source, &target);
     target.generation = (struct generation){NEW, 0, {0, 0}}; /* the disk was replaced */
     target.flags = 0;
-    lineage_full_sync_source(&source.generation, id);
-    ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_FULL); /* cut before the target's */
-    lineage_full_sync_target(&target.generation, id);
-    ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_BITMAP);
+    ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_FULL);
+    lineage_adopt(&target.generation, &source.generation);
+    target.out_of_sync = source.out_of_sync = 1000;
+    ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_BITMAP); /* cut */
     write_alone(&source, 0x2000);
     ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_BITMAP);
-
-    former = target;
-    target.generation = (struct generation){NEW, 0, {0, 0}}; /* and once more */
-    id = lineage_sync_id(33, 44);
-    lineage_full_sync_source(&source.generation, id);
-    lineage_full_sync_target(&target.generation, id);
+    lineage_adopt(&target.generation, &source.generation);
+    ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_BITMAP); /* cut before the source's */
+    lineage_synced(&source.generation);
     ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_BITMAP);
-    ck_assert_int_eq(meet(&source, &former), LINEAGE_SOURCE_FULL);
-    finish_sync(&source, &target);
-    ck_assert_int_eq(meet(&source, &target), LINEAGE_NOTHING);
-    ck_assert_int_eq(meet(&source, &former), LINEAGE_SOURCE_FULL);
+    write_alone(&source, 0x3000);
+    ck_assert_int_eq(meet(&source, &target), LINEAGE_SOURCE_BITMAP);
 
-    target = former; /* forced to be Primary in the middle of it */
-    target.flags = GOOD;
-    write_alone(&target, 0x5000);
-    ck_assert_int_eq(meet(&source, &target), LINEAGE_SPLIT_BRAIN_FULL);
+    target.flags = GOOD; /* forced to be Primary in the middle of it */
+    write_alone(&target, 0x4000);
+    ck_assert_int_eq(meet(&source, &target), LINEAGE_SPLIT_BRAIN);
 }
 END_TEST
 
@@ -694,7 +671,7 @@ END_TEST
 UNIT_MAIN("lineage", test_every_row, test_ties, test_all_generations, test_all_states, test_same,
           test_new_current, test_fresh_identifiers_are_never_taken, test_synced_and_adopt,
           test_adopt_of_the_same_generation, test_adopt_after_split_brain,
-          test_just_created_is_not_remembered, test_sync_id, test_names,
+          test_just_created_is_not_remembered, test_names,
           test_primary_goes_on_alone_and_peer_comes_back, test_both_write_alone,
           test_stale_host_never_wins, test_promoted_without_a_write, test_source_missed_the_finish,
-          test_full_sync_is_resumed, test_invalidate)
+          test_resync_is_resumed, test_invalidate)

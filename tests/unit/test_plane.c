@@ -80,6 +80,7 @@ static void expect(struct front *front, uint64_t id, int status)
     ck_assert_msg(front_take(front, &response), "no response for %u", (unsigned)id);
     ck_assert_uint_eq(response.id, id);
     ck_assert_int_eq(response.status, status);
+    ck_assert_uint_ne(response.operation, BLKIF_INDIRECT);
 }
 
 static void fill(unsigned page, uint8_t value)

@@ -19,7 +19,7 @@ CONFIG = """name = "{name}"
 type = "{type}"
 kernel = "/boot/vmlinux"
 ramdisk = "/opt/harness/guest.cpio"
-cmdline = "console=hvc0 quiet loglevel=3 panic=5 {cmdline}"
+cmdline = "console=hvc0 quiet loglevel=4 panic=5 {cmdline}"
 memory = {memory}
 vcpus = {vcpus}
 cpus = "1"
@@ -27,6 +27,10 @@ disk = [ {disks} ]
 on_reboot = "{on_reboot}"
 on_crash = "{on_crash}"
 """
+
+# What a guest's kernel says when its disk is lost; waiting longer is useless.
+_TROUBLE = re.compile(r"disabled for further use|I/O error, dev xvd|"
+                      r"Kernel panic|response has wrong")
 
 _tags = itertools.count(1)
 
@@ -49,6 +53,7 @@ class Guest:
         self.host = None
         self.journal = Journal()
         self.lines = []
+        self.trouble = None
         self.arrived = threading.Condition()
         self.log_path = os.path.join(directory, f"guest-{name}.log")
         self._followers = []
@@ -58,6 +63,7 @@ class Guest:
     def create(self, host, timeout=90):
         """`xl create` on a host; does not wait for the guest's own start."""
         self.host = host
+        self.trouble = None
         host.push(self.config, f"/tmp/{self.name}.cfg")
         self.follow(host)
         return host.run(f"xl create /tmp/{self.name}.cfg", timeout=timeout)
@@ -82,6 +88,8 @@ class Guest:
         with self.arrived:
             self.lines.append(line)
             self.journal.take(line)
+            if _TROUBLE.search(line) and self.trouble is None:
+                self.trouble = line
             self.arrived.notify_all()
 
     def destroy(self, timeout=60):
@@ -96,6 +104,15 @@ class Guest:
 
     # ---------------------------------------------------------- talking ---
 
+    def _wait(self, deadline, text):
+        """Until another line has come; GuestFailed when it is too late."""
+        left = deadline - time.monotonic()
+        if self.trouble or left <= 0 or not self.arrived.wait(left):
+            tail = "\n".join(self.lines[-15:])
+            raise GuestFailed(f"guest {self.name}: {text}; "
+                              f"{self.trouble or 'too late'}; last lines:\n"
+                              f"{tail}")
+
     def wait_line(self, pattern, timeout, since=0):
         """The match of the first line (from index since) that fits."""
         expression = re.compile(pattern)
@@ -108,11 +125,7 @@ class Guest:
                     index += 1
                     if match:
                         return match
-                left = deadline - time.monotonic()
-                if left <= 0 or not self.arrived.wait(left):
-                    tail = "\n".join(self.lines[-15:])
-                    raise GuestFailed(f"guest {self.name}: no line /{pattern}/ "
-                                      f"within {timeout} s; last lines:\n{tail}")
+                self._wait(deadline, f"no line /{pattern}/ in {timeout} s")
 
     def send(self, command):
         """Start a command in the guest; a Task to wait on."""
@@ -140,13 +153,9 @@ class Guest:
             goal = self.journal.acknowledged + count
             deadline = time.monotonic() + timeout
             while self.journal.acknowledged < goal:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self.arrived.wait(left):
-                    if self.journal.acknowledged >= goal:
-                        return
-                    raise GuestFailed(
-                        f"guest {self.name}: {goal - self.journal.acknowledged}"
-                        f" of {count} writes missing after {timeout} s")
+                missing = goal - self.journal.acknowledged
+                self._wait(deadline, f"{missing} of {count} writes missing "
+                                     f"after {timeout} s")
 
     def stop_stamping(self, task, timeout=60):
         """End a stamper at its next write, flush, and wait for it."""

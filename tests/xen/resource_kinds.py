@@ -117,6 +117,7 @@ class TapdrbdResource(Resource):
     """Ours."""
 
     tool = "tapdrbdadm"
+    net_defaults = {"connect-int": 1}
     config_path = "/etc/tapdrbd.d/{name}.res"
 
     def __init__(self, pair, name="vm1", **settings):

@@ -109,6 +109,38 @@ def rewriter(lab):
     expect_same(lab, resource, size)
 
 
+NBD_LOAD = """
+set -e
+uri='nbd+unix:///{name}?socket=/run/tapdrbd/{name}.nbd'
+nbdinfo "$uri"
+dd if=/dev/urandom of=/tmp/source bs=1M count=24 status=none
+nbdcopy --flush /tmp/source "$uri"
+nbdcopy "$uri" /tmp/back
+cmp -n $((24 << 20)) /tmp/source /tmp/back
+fio --name=verify --ioengine=nbd --uri="$uri" --rw=randwrite --bs=4k \\
+    --iodepth=16 --size=16M --offset=32M --verify=crc32c --do_verify=1 \\
+    --verify_fatal=1 --verify_state_save=0 --output-format=terse
+"""
+
+
+@scenario("dom0-nbd", product=True, only_ours=True, seconds=180)
+def dom0_nbd(lab):
+    """The dom0's own tools use the disk through NBD; replicas stay equal."""
+    pair = lab.pair()
+    alpha, beta = pair.hosts
+    resource = lab.resource(pair)
+    resource.create()
+    resource.adm(alpha, "primary")
+    alpha.run(NBD_LOAD.format(name=resource.name), timeout=120)
+    refused = beta.run(f"nbdinfo 'nbd+unix:///{resource.name}?socket="
+                       f"/run/tapdrbd/{resource.name}.nbd'", check=False)
+    lab.check(refused.code != 0, "the Secondary serves its disk over NBD")
+    size = int(alpha.run("nbdinfo --size 'nbd+unix:///vm1?socket="
+                         "/run/tapdrbd/vm1.nbd'").out)
+    resource.adm(alpha, "secondary")
+    expect_same(lab, resource, size)
+
+
 @scenario("beside-phy", product=True, seconds=180)
 def beside_phy(lab):
     """Another disk of the same guest, plain phy:, works beside ours."""
