@@ -10,12 +10,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 #include "libreplica/core/err.h"
 #include "replica_private.h"
-
-enum { BUSY_MOMENTS = 40, BUSY_MOMENT_NS = 50000000 };
 
 #define DEFAULT_CONFIG_DIR SYSCONFDIR "/tapdrbd.d"
 #define DEFAULT_RUN_DIR RUNSTATEDIR "/tapdrbd"
@@ -204,23 +201,6 @@ int replica_open_resource(struct replica_loop *loop, const struct config_resourc
     return 0;
 }
 
-/* The kernel closes the files of a process that was killed only when its io_uring has wound down:
- * for a moment after its end they still look used, and a restart has to wait that moment. */
-static int open_when_free(struct replica_loop *loop, const struct config_resource *resource,
-                          const char *run_dir, const struct replica_callbacks *callbacks,
-                          void *argument, struct replica **replica, struct replica_error *error)
-{
-    const struct timespec moment = {.tv_nsec = BUSY_MOMENT_NS};
-    int code = REPLICA_E_BUSY;
-
-    for (unsigned i = 0; i < BUSY_MOMENTS && code == REPLICA_E_BUSY; i++) {
-        if (i > 0)
-            (void)nanosleep(&moment, NULL);
-        code = replica_open_resource(loop, resource, run_dir, callbacks, argument, replica, error);
-    }
-    return code;
-}
-
 int replica_open(struct replica_loop *loop, const struct replica_options *options,
                  const struct replica_callbacks *callbacks, void *argument,
                  struct replica **replica, struct replica_error *error)
@@ -240,9 +220,9 @@ int replica_open(struct replica_loop *loop, const struct replica_options *option
     code = config_find(options->config_dir ? options->config_dir : DEFAULT_CONFIG_DIR,
                        node ? node : host.nodename, options->resource, resource, error);
     if (code == 0)
-        code = open_when_free(loop, resource,
-                              options->run_dir ? options->run_dir : DEFAULT_RUN_DIR, callbacks,
-                              argument, replica, error);
+        code = replica_open_resource(loop, resource,
+                                     options->run_dir ? options->run_dir : DEFAULT_RUN_DIR,
+                                     callbacks, argument, replica, error);
     free(resource);
     return code;
 }
