@@ -16,7 +16,7 @@ PURE_HEADERS = {"assert.h", "stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "in
 PURE_CALLS = {"memcpy", "memset", "memcmp", "memmove", "strlen", "strnlen", "strcmp", "strncmp",
               "strchr", "snprintf", "vsnprintf", "calloc", "free", "qsort",
               "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_", "__snprintf_chk", "__vsnprintf_chk",
-              "__memcpy_chk", "__memset_chk", "__assert_fail", "__cpu_model", "__popcountdi2"}
+              "__memcpy_chk", "__memset_chk", "__assert_fail", "__cpu_model", "__popcountdi2", "memchr"}
 
 
 def sources(root, *suffixes):
