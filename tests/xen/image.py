@@ -121,6 +121,7 @@ def made_once(name, digest, build):
     final = os.path.join(cache_dir(), f"{name}-{digest}")
     with build_lock(name):
         if os.path.isdir(final):
+            os.utime(final)
             return final
         remove_stale(name)
         begin = time.monotonic()
@@ -137,10 +138,13 @@ def made_once(name, digest, build):
 
 
 def remove_stale(name):
-    """Drop older recipes' results and half-made ones: only space is lost."""
+    """Drop what nobody used for a day; other checkouts share the cache."""
+    limit = time.time() - 24 * 3600
     for entry in os.listdir(cache_dir()):
-        if entry.startswith((f"{name}-", f".{name}-")):
-            shutil.rmtree(os.path.join(cache_dir(), entry), ignore_errors=True)
+        path = os.path.join(cache_dir(), entry)
+        if entry.startswith((f"{name}-", f".{name}-")) and \
+                os.stat(path).st_mtime < limit:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 # ---------------------------------------------------------------- Debian ---
