@@ -12,8 +12,7 @@
 #ifdef CORE_MUTANTS
 
 /* name, what the bug does */
-#define CORE_MUTANT_LIST(X)                                                                        \
-    X(ack_before_peer, "a write completes without waiting for the peer")
+#define CORE_MUTANT_LIST(X) X(ack_before_peer, "a write completes without waiting for the peer")
 
 enum core_mutant {
     CORE_MUTANT_NONE,

@@ -8,7 +8,7 @@ import sys
 from tally import Command
 
 BUILD = ("autoconf automake libtool pkg-config make gcc flex bison libssl-dev liburing-dev "
-         "libjansson-dev libxen-dev libsystemd-dev check xz-utils").split()
+         "libjansson-dev libblkid-dev libxen-dev libsystemd-dev check xz-utils").split()
 PACKAGES = {
     "tree": BUILD + ["shellcheck", "mandoc", "clang-format", "binutils"],
     "unit": BUILD + ["clang"],
