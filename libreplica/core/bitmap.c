@@ -6,7 +6,8 @@
  *   1. Bit i stands for bytes [4096 i, 4096 (i + 1)); bits at or past `bits` are 0.
  *   2. `set` is the number of 1 bits; `dirty_count` the number of marks.
  *   3. A block without a mark is on disk as it is here. So every change of a bit marks its block.
- *   4. A word is written only when its value changes: what was never set needs no memory.
+ *   4. `counts` has the number of 1 bits of each block. The words of a block without any are
+ *      neither read nor written: what was never set needs no memory, and a search is short.
  *
  * On disk and on the link a block is 4096 bytes: bit i of the bitmap is bit i % 8 of byte i / 8.
  */
@@ -31,8 +32,9 @@ int bitmap_init(struct bitmap *bitmap, uint64_t data_bytes, const struct core_al
         return REPLICA_E_MEMORY;
     fresh.dirty =
         alloc_zeroed(&fresh.allocator, (size_t)(fresh.blocks / WORD_BITS) + 1, sizeof *fresh.dirty);
-    if (!fresh.dirty) {
-        alloc_release(&fresh.allocator, fresh.words);
+    fresh.counts = alloc_zeroed(&fresh.allocator, (size_t)fresh.blocks + 1, sizeof *fresh.counts);
+    if (!fresh.dirty || !fresh.counts) {
+        bitmap_close(&fresh);
         return REPLICA_E_MEMORY;
     }
     *bitmap = fresh;
@@ -43,8 +45,9 @@ void bitmap_close(struct bitmap *bitmap)
 {
     alloc_release(&bitmap->allocator, bitmap->words);
     alloc_release(&bitmap->allocator, bitmap->dirty);
-    bitmap->words = NULL;
-    bitmap->dirty = NULL;
+    alloc_release(&bitmap->allocator, bitmap->counts);
+    bitmap->words = bitmap->dirty = NULL;
+    bitmap->counts = NULL;
     bitmap->bits = bitmap->blocks = bitmap->set = bitmap->dirty_count = 0;
 }
 
@@ -89,16 +92,23 @@ static void unmark_dirty(struct bitmap *bitmap, uint64_t index)
     bitmap->dirty_count--;
 }
 
+static uint64_t word_at(const struct bitmap *bitmap, uint64_t index)
+{
+    return bitmap->counts[index / WORDS_PER_BLOCK] ? bitmap->words[index] : 0;
+}
+
 /* Gives word `index` a new value; returns the number of bits that changed. */
 static unsigned change_word(struct bitmap *bitmap, uint64_t index, uint64_t value)
 {
-    uint64_t old = bitmap->words[index];
+    uint64_t old = word_at(bitmap, index);
+    unsigned more = (unsigned)__builtin_popcountll(value);
+    unsigned less = (unsigned)__builtin_popcountll(old);
 
     if (old == value)
         return 0;
     bitmap->words[index] = value;
-    bitmap->set += (uint64_t)__builtin_popcountll(value);
-    bitmap->set -= (uint64_t)__builtin_popcountll(old);
+    bitmap->set = bitmap->set + more - less;
+    bitmap->counts[index / WORDS_PER_BLOCK] += more - less;
     return (unsigned)__builtin_popcountll(old ^ value);
 }
 
@@ -114,7 +124,7 @@ static uint64_t change_bits(struct bitmap *bitmap, uint64_t first, uint64_t end,
         uint64_t stop = (index + 1) * WORD_BITS < end ? (index + 1) * WORD_BITS : end;
         uint64_t mask =
             word_mask((unsigned)(first % WORD_BITS), (unsigned)(stop - index * WORD_BITS));
-        uint64_t word = bitmap->words[index];
+        uint64_t word = word_at(bitmap, index);
         unsigned here = change_word(bitmap, index, to ? word | mask : word & ~mask);
 
         if (here)
@@ -151,22 +161,26 @@ void bitmap_set_all(struct bitmap *bitmap)
 
 void bitmap_clear_all(struct bitmap *bitmap)
 {
-    (void)change_bits(bitmap, 0, bitmap->bits, false);
+    for (uint64_t block = 0; block < bitmap->blocks; block++)
+        if (bitmap->counts[block])
+            (void)change_bits(bitmap, block * METADATA_BITS_PER_BLOCK,
+                              (block + 1) * METADATA_BITS_PER_BLOCK, false);
 }
 
-/* The first bit at or after `from` that is `value`, or `bits`. */
-static uint64_t find_bit(const struct bitmap *bitmap, uint64_t from, bool value)
+/* The first set bit at or after `from`, or `bits`. */
+static uint64_t find_set(const struct bitmap *bitmap, uint64_t from)
 {
     while (from < bitmap->bits) {
-        uint64_t index = from / WORD_BITS;
-        uint64_t word = value ? bitmap->words[index] : ~bitmap->words[index];
+        uint64_t index = from / WORD_BITS, block = index / WORDS_PER_BLOCK;
+        uint64_t word;
 
-        word &= word_mask((unsigned)(from % WORD_BITS), WORD_BITS);
-        if (word) {
-            uint64_t found = index * WORD_BITS + (unsigned)__builtin_ctzll(word);
-
-            return found < bitmap->bits ? found : bitmap->bits;
+        if (!bitmap->counts[block]) {
+            from = (block + 1) * METADATA_BITS_PER_BLOCK;
+            continue;
         }
+        word = bitmap->words[index] & word_mask((unsigned)(from % WORD_BITS), WORD_BITS);
+        if (word)
+            return index * WORD_BITS + (unsigned)__builtin_ctzll(word);
         from = (index + 1) * WORD_BITS;
     }
     return bitmap->bits;
@@ -178,7 +192,7 @@ bool bitmap_any(const struct bitmap *bitmap, struct range range)
 
     if (range.length == 0)
         return false;
-    found = find_bit(bitmap, range.offset / REPLICA_BLOCK_BYTES, true);
+    found = find_set(bitmap, range.offset / REPLICA_BLOCK_BYTES);
     return found < bitmap->bits && found < round_up(range_end(range));
 }
 
@@ -189,13 +203,13 @@ bool bitmap_next(const struct bitmap *bitmap, uint64_t from, uint32_t most, stru
 
     if (step == 0)
         return false;
-    first = find_bit(bitmap, round_up(from), true);
+    first = find_set(bitmap, round_up(from));
     if (first >= bitmap->bits)
         return false;
     limit = (first / step + 1) * step;
     end = first + 1;
     while (end < limit && end < bitmap->bits &&
-           (bitmap->words[end / WORD_BITS] >> (end % WORD_BITS) & 1))
+           (word_at(bitmap, end / WORD_BITS) >> (end % WORD_BITS) & 1))
         end++;
     run->offset = first * REPLICA_BLOCK_BYTES;
     run->length = (uint32_t)((end - first) * REPLICA_BLOCK_BYTES);
@@ -222,10 +236,10 @@ bool bitmap_next_dirty(const struct bitmap *bitmap, uint64_t from, uint64_t *ind
 void bitmap_copy(const struct bitmap *bitmap, uint64_t index, uint8_t *block)
 {
     struct bytes_writer writer = bytes_writer(block, METADATA_BLOCK_BYTES);
-    const uint64_t *words = bitmap->words + index * WORDS_PER_BLOCK;
+    uint64_t first = index * WORDS_PER_BLOCK;
 
-    for (unsigned i = 0; i < WORDS_PER_BLOCK; i++)
-        bytes_put64(&writer, words[i]);
+    for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++)
+        bytes_put64(&writer, word_at(bitmap, i));
 }
 
 void bitmap_encode(struct bitmap *bitmap, uint64_t index, uint8_t *block)
@@ -253,7 +267,7 @@ uint64_t bitmap_merge(struct bitmap *bitmap, uint64_t index, const uint8_t *bloc
     for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++) {
         uint64_t more = bytes_get64(&reader) & used_mask(bitmap, i);
 
-        changed += change_word(bitmap, i, bitmap->words[i] | more);
+        changed += change_word(bitmap, i, word_at(bitmap, i) | more);
     }
     if (changed)
         bitmap_mark_dirty(bitmap, index);
@@ -262,10 +276,5 @@ uint64_t bitmap_merge(struct bitmap *bitmap, uint64_t index, const uint8_t *bloc
 
 bool bitmap_block_empty(const struct bitmap *bitmap, uint64_t index)
 {
-    const uint64_t *words = bitmap->words + index * WORDS_PER_BLOCK;
-
-    for (unsigned i = 0; i < WORDS_PER_BLOCK; i++)
-        if (words[i])
-            return false;
-    return true;
+    return bitmap->counts[index] == 0;
 }

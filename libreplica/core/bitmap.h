@@ -13,11 +13,12 @@
 #include "range.h"
 
 struct bitmap {
-    uint64_t *words; /* owned; allocated zeroed, so that clean parts need no resident memory */
-    uint64_t *dirty; /* owned; one bit per on-disk block whose copy on disk is older */
-    uint64_t bits;   /* number of bits in use */
-    uint64_t blocks; /* number of on-disk blocks */
-    uint64_t set;    /* number of set bits */
+    uint64_t *words;  /* owned; allocated zeroed, so that clean parts need no resident memory */
+    uint64_t *dirty;  /* owned; one bit per on-disk block whose copy on disk is older */
+    uint32_t *counts; /* owned; set bits in each on-disk block */
+    uint64_t bits;    /* number of bits in use */
+    uint64_t blocks;  /* number of on-disk blocks */
+    uint64_t set;     /* number of set bits */
     uint64_t dirty_count;
     struct core_allocator allocator;
 };
