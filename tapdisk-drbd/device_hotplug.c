@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * device_hotplug.c - hotplug add and remove of one vbd: it becomes a user of the Primary role, and
+ * gives it back; see device.h.
+ */
+#include <string.h>
+#include <syslog.h>
+
+#include "device_private.h"
+
+#define MILLISECONDS UINT64_C(1000000)
+
+static const uint64_t ADD_WAIT = 20000 * MILLISECONDS; /* for xen-blkback to let go */
+static const uint64_t CLAIM_RETRY = 5000 * MILLISECONDS;
+
+void device_answer(replica_done **done, void *argument, int code, const char *text)
+{
+    replica_done *call = *done;
+
+    *done = NULL;
+    if (call)
+        call(argument, code, text);
+}
+
+static void give_back_done(void *argument, int code, const char *text)
+{
+    struct device *device = argument;
+
+    if (code)
+        replica_log(device->host->replica, LOG_WARNING,
+                    "vbd %s is gone, but the resource stays Primary: %s", device->name, text);
+    device_answer(&device->remove_done, device->remove_argument, 0, "");
+}
+
+void device_give_back(struct device *device)
+{
+    device->added = false;
+    if (device->claimed) {
+        device->claimed = false;
+        claim_give_back(device->host->claim, &device->wait, give_back_done, device);
+    } else {
+        device_answer(&device->remove_done, device->remove_argument, 0, "");
+    }
+}
+
+static int publish_added(struct device *device)
+{
+    struct xenbus *xenbus = device->host->xenbus;
+    /* QEMU opens a vbd3's path as a socket by itself, and a vbd's as the name of a file. */
+    const char *scheme = strcmp(device->place.kind, "vbd") == 0 ? "nbd+unix:///?socket=" : "";
+    int code = xenbus_write(xenbus, XENBUS_NO_TRANSACTION, device->place.path,
+                            "physical-device-path", "%s%s", scheme, device->host->nbd_path);
+
+    if (code == 0)
+        code = xenbus_write(xenbus, XENBUS_NO_TRANSACTION, device->place.path, "hotplug-status",
+                            "connected");
+    return code;
+}
+
+/* Once the role is ours and xen-blkback is out of the way. */
+void device_finish_add(struct device *device)
+{
+    if (!device->add_done || !device->claimed)
+        return;
+    if (device->leaving) {
+        device_answer(&device->add_done, device->add_argument, REPLICA_E_STATE,
+                      "the toolstack took the vbd away meanwhile");
+        return;
+    }
+    if (device->state != DEVICE_OFFERED && device->state != DEVICE_CLOSED &&
+        device->state != DEVICE_CONNECTED) {
+        if (device_now(device) >= device->add_since + ADD_WAIT)
+            device_answer(&device->add_done, device->add_argument, REPLICA_E_TIMEOUT,
+                          "xen-blkback does not let go of the vbd");
+        else
+            device_look_by(device, device->add_since + ADD_WAIT);
+        return;
+    }
+    if (publish_added(device)) {
+        device_answer(&device->add_done, device->add_argument, REPLICA_E_SYSTEM,
+                      "cannot write to XenStore");
+        return;
+    }
+    device->added = true;
+    device_answer(&device->add_done, device->add_argument, 0, "");
+}
+
+static void claimed(void *argument, int code, const char *text)
+{
+    struct device *device = argument;
+
+    if (code) {
+        device_problem(device, text);
+        device->claim_again = device_now(device) + CLAIM_RETRY;
+        device_answer(&device->add_done, device->add_argument, code, text);
+    } else {
+        device->claimed = true;
+        device_finish_add(device);
+    }
+    device_look_by(device, device_now(device));
+    device->host->wake(device->host->wake_argument);
+}
+
+void device_add(struct device *device, replica_done *done, void *argument)
+{
+    if (device->add_done || device->remove_done) {
+        done(argument, REPLICA_E_BUSY, "another hotplug command for this vbd is under way");
+        return;
+    }
+    device->add_done = done;
+    device->add_argument = argument;
+    device->add_since = device_now(device);
+    device->removed = false;
+    if (device->claimed)
+        device_finish_add(device);
+    else if (!device->wait.done)
+        claim_take(device->host->claim, &device->wait, claimed, device);
+}
+
+void device_remove(struct device *device, replica_done *done, void *argument)
+{
+    if (device->remove_done) {
+        done(argument, REPLICA_E_BUSY, "another hotplug command for this vbd is under way");
+        return;
+    }
+    device_answer(&device->add_done, device->add_argument, REPLICA_E_STATE, "removed meanwhile");
+    device->remove_done = done;
+    device->remove_argument = argument;
+    device->removed = true;
+    claim_cancel(device->host->claim, &device->wait);
+    device_leave(device);
+    device_look_by(device, device_now(device));
+    if (device->state == DEVICE_CLOSED)
+        device_give_back(device);
+}
+
+void device_claim(struct device *device)
+{
+    if (!device->added || device->claimed || device->wait.done || device->state == DEVICE_HELD)
+        return;
+    if (device_now(device) < device->claim_again)
+        device_look_by(device, device->claim_again);
+    else
+        claim_take(device->host->claim, &device->wait, claimed, device);
+}

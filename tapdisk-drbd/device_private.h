@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * device_private.h - one vbd's state, shared by device.c (its state machine) and device_hotplug.c
+ * (the commands of the hotplug script). Nobody else includes this.
+ */
+#ifndef TAPDISK_DEVICE_PRIVATE_H
+#define TAPDISK_DEVICE_PRIVATE_H
+
+#include "device.h"
+#include "nodes.h"
+
+enum device_state {
+    DEVICE_NEW,
+    DEVICE_OFFERED,
+    DEVICE_CONNECTED,
+    DEVICE_CLOSING,
+    DEVICE_DRAINING,
+    DEVICE_CLOSED,
+    DEVICE_HELD,
+    DEVICE_STATE_COUNT
+};
+
+struct device {
+    const struct device_host *host;
+    struct device_place place;
+    char name[32]; /* "5/51712" */
+    char frontend_state[XENBUS_PATH_MAX];
+    struct nodes_backend nodes; /* as read last */
+    enum device_state state;
+    enum xenbus_state written; /* what we wrote into our `state`, UNKNOWN: nothing yet */
+    struct vbd *vbd;           /* CONNECTED, CLOSING, DRAINING; may be NULL in the last two */
+    bool added, claimed, leaving, removed;
+    uint64_t since; /* when this state began */
+    uint64_t add_since, claim_again;
+    uint64_t deadline; /* when to look again, UINT64_MAX: on a change */
+    char problem[REPLICA_ERROR_TEXT_MAX];
+    struct claim_wait wait;
+    replica_done *add_done, *remove_done;
+    void *add_argument, *remove_argument;
+};
+
+static inline uint64_t device_now(const struct device *device)
+{
+    return replica_loop_now(device->host->loop);
+}
+
+static inline void device_look_by(struct device *device, uint64_t at)
+{
+    if (at < device->deadline)
+        device->deadline = at;
+}
+
+/* Said once: a guest may make it happen as often as it likes. */
+void device_problem(struct device *device, const char *text);
+/* The toolstack wants it gone. */
+void device_leave(struct device *device);
+
+/* device_hotplug.c */
+void device_answer(replica_done **done, void *argument, int code, const char *text);
+/* Answers a hotplug add once the role is ours and xen-blkback is out of the way. */
+void device_finish_add(struct device *device);
+/* Gives the role back, and answers a hotplug remove. */
+void device_give_back(struct device *device);
+/* A vbd that was added in another process's time needs the role again, and may have to wait for
+ * it; a held one does not: nothing is served there. */
+void device_claim(struct device *device);
+
+#endif
