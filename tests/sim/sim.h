@@ -242,7 +242,8 @@ struct sim_host {
     bool attached;
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
-    bool ending; /* `down` was answered: the process leaves */
+    bool discarding; /* its operator gives up what it has and the peer has not, at the next sync */
+    bool ending;     /* `down` was answered: the process leaves */
     bool accepting, dialing;
     uint32_t dial, stream; /* number of the present dial; present stream, 0 for none */
     struct sim_command command[COMMANDS_MAX];
@@ -333,6 +334,7 @@ struct sim_world {
     bool prepared;               /* the first data set exists */
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
+    uint64_t stalled_since;      /* no guest runs, and none could be started; ns */
     uint64_t healed_at;
     struct sim_counts counts;
 };
@@ -459,7 +461,7 @@ void fault_plan(struct sim_world *world); /* when the next one comes */
 void fault_next(struct sim_world *world);
 void fault_heal(struct sim_world *world); /* no more of them; what is broken is repaired */
 
-/* ---- oracle.c
+/* ---- oracle.c, oracle_pair.c
  * ----------------------------------------------------------------------------------------- */
 
 void oracle_reset(struct sim_world *world);
@@ -479,6 +481,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before);
 /* Equal where they have to be; `strict`: nothing is under way, so everywhere. */
 void oracle_compare(struct sim_world *world, bool strict);
 void oracle_finish(struct sim_world *world);
+/* Whatever the peer does on its own now, it cannot pass for what we have. */
+bool oracle_loss_recorded(struct sim_host *host);
+void oracle_floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t sector, uint32_t stamp);
 
 /* ---- schedule.c, scenario.c
  * --------------------------------------------------------------------------- */
