@@ -167,9 +167,9 @@ enum action_kind {
     ACTION_STATE_CHANGED, /* something that core_status tells has changed */
     ACTION_LOG,           /* a line for the log */
     /* The peer wants the Primary role that we have; answered by EVENT_HANDOVER_ANSWER. May it go?
-     * Yes, when every user here stands still for as long as the peer's may run: a guest that is shut
-     * down for suspend. With `take_back`, when no user here runs: the guest's other copy does, where
-     * the role came from. */
+     * Yes, when every user here stands still for as long as the peer's may run: a guest that is
+     * shut down for suspend. With `take_back`, when no user here runs: the guest's other copy does,
+     * where the role came from. */
     ACTION_HANDOVER_ASK,
     ACTION_HANDOVER_END, /* once for each question, also for one withdrawn: how it ended */
     ACTION_KIND_COUNT
@@ -283,7 +283,7 @@ struct core_status {
     enum replica_replication replication;
     enum replica_handover handover;
     uint64_t handover_since; /* ns, the clock of the events */
-    bool io_suspended; /* guest requests wait (a loss is being recorded, or frozen) */
+    bool io_suspended;       /* guest requests wait (a loss is being recorded, or frozen) */
     uint64_t data_bytes;
     uint64_t epoch;
     struct generation generation;

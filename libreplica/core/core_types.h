@@ -314,10 +314,10 @@ enum command_phase {
     COMMAND_ATTACH_BITMAP,
     COMMAND_ATTACH_SAVE_BITMAP,
     COMMAND_ATTACH_SAVE,
-    COMMAND_PROMOTE_WAIT,    /* a handshake or stale peer I/O is in the way */
-    COMMAND_PROMOTE_ASK,     /* the peer was asked */
+    COMMAND_PROMOTE_WAIT,     /* a handshake or stale peer I/O is in the way */
+    COMMAND_PROMOTE_ASK,      /* the peer was asked */
     COMMAND_PROMOTE_HANDOVER, /* it is Primary and hands over */
-    COMMAND_PROMOTE_PERSIST, /* epoch and role are being written */
+    COMMAND_PROMOTE_PERSIST,  /* epoch and role are being written */
     COMMAND_DEMOTE_DRAIN,
     COMMAND_DEMOTE_CONFIRM,
     COMMAND_DEMOTE_PERSIST,

@@ -311,8 +311,7 @@ static bool seen_same(const struct seen *a, const struct seen *b)
     return a->role == b->role && a->peer_role == b->peer_role && a->disk == b->disk &&
            a->peer_disk == b->peer_disk && a->connection == b->connection &&
            a->replication == b->replication && a->handover == b->handover &&
-           a->suspended == b->suspended &&
-           a->epoch == b->epoch && a->current == b->current;
+           a->suspended == b->suspended && a->epoch == b->epoch && a->current == b->current;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)

@@ -20,13 +20,36 @@
 
 /* ---- promote --------------------------------------------------------------------------------- */
 
+/* Only the peer can say whether it has the role, and it cannot be asked. */
+static void refuse_alone(struct core *core)
+{
+    if (core->command.flags & COMMAND_TAKE_BACK)
+        command_answer(core, REPLICA_E_LINK,
+                       "%s: the Primary role was handed over to %s, which is not connected. If it "
+                       "is dead, or runs no copy of the guest: tapdrbdadm primary %s",
+                       core->config.resource, core->config.peer_node, core->config.resource);
+    else
+        command_answer(core, REPLICA_E_LINK,
+                       "%s: %s and %s are not connected, so the disk cannot be handed over; see "
+                       "tapdrbdadm status %s, migrate when they are",
+                       core->config.resource, core->config.node, core->config.peer_node,
+                       core->config.resource);
+}
+
+/* We have the role. That is no good to a migration from a peer that may have newer data. */
+static void answer_primary(struct core *core)
+{
+    if ((core->command.flags & COMMAND_CONNECTED) && !session_live(core))
+        refuse_alone(core);
+    else
+        command_answer(core, 0, "%s", "");
+}
+
 void role_promote(struct core *core)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY && core->handover.phase == HANDOVER_NONE) {
-        command_answer(core, 0, "%s", "");
-        return;
-    }
     core->command.phase = COMMAND_PROMOTE_WAIT;
+    if (core->role == REPLICA_ROLE_PRIMARY && core->handover.phase == HANDOVER_NONE)
+        answer_primary(core);
 }
 
 static bool is_forced(const struct core *core)
@@ -63,22 +86,6 @@ static void take_role(struct core *core, uint64_t epoch)
     core->command.ticket = persist_super(core);
 }
 
-/* Only the peer can say whether it has the role, and it cannot be asked. */
-static void refuse_alone(struct core *core)
-{
-    if (core->command.flags & COMMAND_TAKE_BACK)
-        command_answer(core, REPLICA_E_LINK,
-                       "%s: the Primary role was handed over to %s, which is not connected. If it "
-                       "is dead, or runs no copy of the guest: tapdrbdadm primary %s",
-                       core->config.resource, core->config.peer_node, core->config.resource);
-    else
-        command_answer(core, REPLICA_E_LINK,
-                       "%s: %s and %s are not connected, so the disk cannot be handed over; see "
-                       "tapdrbdadm status %s, migrate when they are",
-                       core->config.resource, core->config.node, core->config.peer_node,
-                       core->config.resource);
-}
-
 static uint32_t promote_flags(const struct core *core)
 {
     uint32_t flags = core->command.flags;
@@ -96,7 +103,7 @@ static bool pump_wait(struct core *core)
     if (session_handshaking(core) || core->grant.type || core->handover.phase != HANDOVER_NONE)
         return false;
     if (core->role == REPLICA_ROLE_PRIMARY) {
-        command_answer(core, 0, "%s", "");
+        answer_primary(core);
         return true;
     }
     code = state_allows(core, COMMAND_PROMOTE, core->command.flags, text);

@@ -25,7 +25,8 @@ void migrate_begin(struct sim_world *world)
         struct sim_host *host = &world->host[i];
 
         if (migration->phase != MIGRATE_NONE || !host->guest.running || host->guest.paused ||
-            !host->up || host_peer(host)->guest.running || world->promoting >= 0 || world->demoting >= 0)
+            !host->up || host_peer(host)->guest.running || world->promoting >= 0 ||
+            world->demoting >= 0)
             continue;
         *migration = (struct sim_migration){.phase = MIGRATE_SUSPENDED,
                                             .from = (uint8_t)i,

@@ -245,7 +245,7 @@ struct sim_host {
     bool attached;
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
-    bool ending; /* `down` was answered: the process leaves */
+    bool ending;    /* `down` was answered: the process leaves */
     uint32_t asked; /* number of the handover that the shell was asked about; 0: none */
     bool asked_back;
     bool accepting, dialing;

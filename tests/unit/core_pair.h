@@ -56,11 +56,11 @@ struct pair_node {
     int answer_code;                                  /* of the last command */
     bool answered;
     char answer_text[ACTION_TEXT_MAX];
-    int handover_code;             /* the shell's answer to ACTION_HANDOVER_ASK */
+    int handover_code; /* the shell's answer to ACTION_HANDOVER_ASK */
     const char *handover_text;
-    bool handover_late;            /* the test answers by pair_handover_answer */
-    uint32_t handover_number;      /* of the last question */
-    bool wants_link; /* LINK_CONNECT without a stream yet */
+    bool handover_late;       /* the test answers by pair_handover_answer */
+    uint32_t handover_number; /* of the last question */
+    bool wants_link;          /* LINK_CONNECT without a stream yet */
 };
 
 struct pair_request {
