@@ -89,6 +89,8 @@ static void keep(struct core *core)
 
     if (phase == HANDOVER_PERSIST) {
         core->super.flags |= METADATA_PRIMARY;
+        if (session_live(core)) /* the peer has not heard of the new epoch, and goes on */
+            core->super.epoch = handover->epoch - 1;
         handover->ticket = persist_super(core);
     } else {
         handover->ticket = 0;
