@@ -352,7 +352,6 @@ START_TEST(givers_disk_fails)
     ck_assert(pair->node[PAIR_B].answered);
     ck_assert_int_ne(pair->node[PAIR_B].answer_code, 0);
     ck_assert(is_primary(pair, PAIR_A) && !is_primary(pair, PAIR_B));
-    pair_print(pair, (int)pair->traced-40);
     assert_writes(pair, PAIR_A); /* through B */
     ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_CONNECTED), 0);
     ck_assert(is_primary(pair, PAIR_B) && !is_primary(pair, PAIR_A));
