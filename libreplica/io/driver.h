@@ -44,6 +44,10 @@ void driver_submit(struct driver *driver, struct replica_request *request);
 void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
                     replica_done *done, void *argument);
 
+/* COMMAND_VERIFY, from byte `start` to `stop`; 0: to the end. */
+void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument);
+
 /* The link's pool has memory again: to be called from the pool's `room`. */
 void driver_room(struct driver *driver);
 

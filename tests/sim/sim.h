@@ -111,6 +111,7 @@ struct sim_disk_op {
     uint32_t flush_sequence;
     struct replica_buffer *buffer;
     bool handed; /* a read that was asked for without a buffer */
+    bool summed; /* its checksum was asked for */
     uint64_t tag;
 };
 
@@ -333,6 +334,7 @@ struct sim_world {
     bool prepared;               /* the first data set exists */
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
+    bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
     struct sim_counts counts;
 };

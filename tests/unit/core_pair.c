@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "libreplica/core/crc32c.h"
 #include "unit.h"
 
 struct pair_item {
@@ -186,7 +187,12 @@ static void do_disk(struct pair_node *node, const struct action *action)
     struct replica_buffer *buffer = action->disk.buffer;
     uint8_t *place = node->data + action->disk.range.offset;
     uint32_t length = action->disk.range.length;
+    uint32_t digest[WIRE_DIGEST_BYTES / 4] = {0};
 
+    if (action->disk.digest && !node->fail_read) {
+        digest[0] = crc32c_update(0, place, length);
+        event.disk_done.digest = (const uint8_t *)digest;
+    }
     switch (action->disk.op) {
     case REPLICA_OP_READ:
         event.disk_done.code = node->fail_read;
@@ -482,6 +488,7 @@ void pair_attach(struct pair *pair, unsigned index)
         .connect_interval = 10ull * PAIR_SECOND,
         .ko_count = 7,
         .confirm_interval = PAIR_SECOND,
+        .verify_digest = CORE_DIGEST_CRC32C,
     };
     struct replica_error error;
 
@@ -568,6 +575,18 @@ void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_
     node->answered = false;
     node->answer_text[0] = 0;
     pair_step(node, &event);
+}
+
+int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop)
+{
+    struct pair_node *node = &pair->node[index];
+    struct event event = {
+        .kind = EVENT_COMMAND,
+        .command = {.kind = COMMAND_VERIFY, .start = start, .stop = stop, .cookie = node}};
+
+    node->answered = false;
+    pair_step(node, &event);
+    return node->answer_code;
 }
 
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)
