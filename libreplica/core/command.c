@@ -71,6 +71,9 @@ static void run(struct core *core)
     case COMMAND_NEW_UUID:
         role_new_uuid(core);
         break;
+    case COMMAND_VERIFY:
+        verify_begin(core);
+        break;
     case COMMAND_KIND_COUNT:
         break;
     }
@@ -118,6 +121,8 @@ void command_take(struct core *core, const struct event *event)
     }
     core->command.kind = event->command.kind;
     core->command.flags = event->command.flags;
+    core->command.start = event->command.start;
+    core->command.stop = event->command.stop;
     core->command.cookie = event->command.cookie;
     run(core);
 }
@@ -138,7 +143,7 @@ static bool pump_unlinked(struct core *core)
         command_answer(core, 0, "%s", "");
         return true;
     }
-    if (core->peer_used > 0 || !resync_idle(core))
+    if (core->peer_used > 0 || !resync_idle(core) || !verify_idle(core))
         return false;
     command->phase = COMMAND_DOWN_BITMAP;
     command->ticket = persist_bitmap(core);

@@ -42,6 +42,15 @@ enum core_fencing {
     CORE_FENCING_RESOURCE_AND_STONITH
 };
 enum core_peer_loss { CORE_PEER_LOSS_CONTINUE, CORE_PEER_LOSS_FREEZE };
+/* How a block's content is summed up to be compared with the peer's; the shell computes it. */
+enum core_digest {
+    CORE_DIGEST_NONE,
+    CORE_DIGEST_SHA256,
+    CORE_DIGEST_SHA1,
+    CORE_DIGEST_MD5,
+    CORE_DIGEST_CRC32C,
+    CORE_DIGEST_COUNT
+};
 enum core_io_error { CORE_IO_ERROR_DETACH, CORE_IO_ERROR_PASS_ON, CORE_IO_ERROR_CALL_HANDLER };
 
 /* Times are nanoseconds. A copy is kept; nothing is borrowed. */
@@ -62,6 +71,7 @@ struct core_config {
     enum core_fencing fencing;
     enum core_peer_loss on_peer_loss;
     enum core_io_error on_io_error;
+    enum core_digest verify_digest; /* net { verify-alg } */
 };
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -87,6 +97,7 @@ enum command_kind {
     COMMAND_PROMOTE,    /* flag FORCE as in `primary --force` */
     COMMAND_DEMOTE,     /* drain, flush both, become Secondary */
     COMMAND_NEW_UUID,   /* `new-current-uuid`; flag CLEAR_BITMAP as in --clear-bitmap */
+    COMMAND_VERIFY,     /* compare with the peer from `start` to `stop`; answered when it begins */
     COMMAND_DOWN,       /* demote, disconnect, flush, leave clean metadata; the last command */
     COMMAND_KIND_COUNT
 };
@@ -115,8 +126,10 @@ struct event {
             uint64_t tag;
             int code; /* 0, REPLICA_E_IO, REPLICA_E_NO_SPACE */
             struct replica_buffer
-                *buffer; /* a read that was asked for without a buffer: now the core's */
-            bool zero;   /* a read: every byte is 0 (the shell may always say false) */
+                *buffer;           /* a read that was asked for without a buffer: now the core's */
+            bool zero;             /* a read: every byte is 0 (the shell may always say false) */
+            const uint8_t *digest; /* WIRE_DIGEST_BYTES, where the action asked for one; valid
+                                      during the step */
         } disk_done;
         struct {
             uint64_t tag;
@@ -135,7 +148,8 @@ struct event {
         struct {
             enum command_kind kind;
             uint32_t flags;
-            void *cookie; /* comes back in ACTION_ANSWER */
+            uint64_t start, stop; /* VERIFY: bytes; a stop of 0 is the end of the device */
+            void *cookie;         /* comes back in ACTION_ANSWER */
         } command;
         struct {
             uint32_t handler;
@@ -193,7 +207,8 @@ struct action {
             bool durable; /* a write: as with O_DSYNC */
             struct range range;
             struct replica_buffer
-                *buffer; /* NULL for a read: the shell takes one and hands it over */
+                *buffer;             /* NULL for a read: the shell takes one and hands it over */
+            enum core_digest digest; /* of a read without a buffer; else NONE */
             uint64_t tag;
         } disk;
         struct {
@@ -289,8 +304,9 @@ struct core_status {
     struct generation generation;
     uint32_t flags;
     uint64_t out_of_sync_bytes;
-    uint64_t resync_total_bytes, resync_done_bytes;
-    uint64_t resync_started;             /* ns, the clock of the events; 0: none */
+    uint64_t resync_total_bytes, resync_done_bytes; /* or of a verification */
+    uint64_t resync_started;                        /* ns, the clock of the events; 0: none */
+    uint64_t verify_differs_bytes;       /* found by the verification under way, or the last one */
     uint32_t requests_pending;           /* guest requests in the core */
     uint32_t peer_pending;               /* answers the peer owes */
     uint32_t local_pending;              /* local disk I/O under way */

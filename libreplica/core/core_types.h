@@ -25,6 +25,8 @@ enum core_limits {
     CORE_RESYNC_ASKS = 32,            /* of them under way, target */
     CORE_RESYNC_READS = 2 * CORE_RESYNC_ASKS, /* source */
     CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
+    CORE_VERIFY_SLOTS = 16,                   /* ranges that are compared at once */
+    CORE_VERIFY_LINES = 50,                   /* differences that get a line each in the log */
     CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
 };
 
@@ -36,6 +38,13 @@ enum {
 
 /* In the flags of a PROMOTE. */
 enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
+
+/* In the flags of a VERIFY_READ, beside the algorithm in the lowest byte: the asker holds back
+ * its guest's writes of the range; this range was compared before, as a part of a longer one. */
+enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
+
+/* In the flags of a VERIFY_DONE: it answers the asker's. */
+enum { CORE_VERIFY_ANSWER = 1 };
 
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
@@ -56,6 +65,8 @@ enum tag_kind {
     TAG_RESYNC_ASK,
     TAG_RESYNC_READ,
     TAG_RESYNC_FLUSH,
+    TAG_VERIFY_ASK,
+    TAG_VERIFY_SERVE,
     TAG_COMMAND,
     TAG_LOSS
 };
@@ -75,7 +86,14 @@ static inline uint32_t tag_index(uint64_t tag)
 
 /* ---- who stands in the interval set -------------------------------------------------------- */
 
-enum owner_kind { OWNER_REQUEST, OWNER_PEER, OWNER_RESYNC_ASK, OWNER_RESYNC_READ };
+enum owner_kind {
+    OWNER_REQUEST,
+    OWNER_PEER,
+    OWNER_RESYNC_ASK,
+    OWNER_RESYNC_READ,
+    OWNER_VERIFY_ASK,
+    OWNER_VERIFY_SERVE
+};
 
 /* First member of each owner, so that what interval_leave lets go finds its way back. */
 struct owner {
@@ -304,6 +322,45 @@ struct resync {
     uint64_t acked_bytes; /* since the last bitmap pass, source */
 };
 
+/* ---- verify (verify.c)
+ * ---------------------------------------------------------------------------- */
+
+enum verify_phase {
+    VERIFY_FREE,
+    VERIFY_HOLD,    /* Primary: waits for its guest's writes of the range */
+    VERIFY_ASKED,   /* the peer was asked */
+    VERIFY_OVERLAP, /* waits in the interval set before it reads */
+    VERIFY_READ     /* on our disk */
+};
+
+struct verify_slot {
+    struct owner owner; /* first */
+    uint32_t index, generation;
+    enum verify_phase phase;
+    struct range range; /* asker: what is to be compared; */
+    struct range piece; /* the part under way */
+    struct range bad;   /* blocks that differ, one after the other; not logged yet */
+    bool held;          /* asker: in the interval set since before it asked */
+    enum core_digest algorithm;
+    uint64_t tag; /* serving: the asker's */
+    uint64_t session;
+    uint64_t asked_at;
+    uint8_t theirs[WIRE_DIGEST_BYTES];
+};
+
+struct verify {
+    struct verify_slot asks[CORE_VERIFY_SLOTS];
+    struct verify_slot serves[CORE_VERIFY_SLOTS];
+    bool running; /* we ask: VerifyS */
+    bool serving; /* the peer does: VerifyT */
+    enum verify_end { VERIFY_RUNS, VERIFY_ENDS_MAP, VERIFY_ENDS_PEER } end;
+    uint64_t start, cursor, stop, done_bytes, differs_bytes;
+    uint64_t ticket, started, ended_at;
+    uint64_t served_total, served_done; /* of the peer's verification */
+    uint64_t served_ticket;             /* its marks are being written; 0: it goes on */
+    uint32_t lines;
+};
+
 /* ---- commands (command.c, role.c)
  * ------------------------------------------------------------------ */
 
@@ -338,8 +395,9 @@ struct command {
     uint64_t epoch; /* asked for */
     uint64_t since; /* PROMOTE_HANDOVER */
     uint64_t uuid;
-    uint64_t cursor; /* attach: next block to read */
-    uint32_t reads;  /* attach: under way */
+    uint64_t start, stop; /* verify */
+    uint64_t cursor;      /* attach: next block to read */
+    uint32_t reads;       /* attach: under way */
     int slot_code[METADATA_SLOTS];
 };
 
@@ -411,6 +469,7 @@ struct core {
     struct loss loss;
     struct liveness liveness;
     struct resync resync;
+    struct verify verify;
     struct command command;
     struct grant grant;
     struct handover handover;

@@ -92,6 +92,7 @@ int core_new(struct core **core, const struct core_config *config,
     request_init(fresh);
     peer_init(fresh);
     resync_init(fresh);
+    verify_init(fresh);
     *core = fresh;
     return 0;
 }
@@ -135,6 +136,10 @@ void core_resume(struct core *core, struct interval *list)
         case OWNER_RESYNC_ASK:
         case OWNER_RESYNC_READ:
             resync_resume(core, (struct sync_slot *)owner);
+            break;
+        case OWNER_VERIFY_ASK:
+        case OWNER_VERIFY_SERVE:
+            verify_resume(core, (struct verify_slot *)owner);
             break;
         }
         list = next;
@@ -225,6 +230,10 @@ static void disk_done(struct core *core, const struct event *event)
     case TAG_RESYNC_FLUSH:
         resync_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.zero);
         break;
+    case TAG_VERIFY_ASK:
+    case TAG_VERIFY_SERVE:
+        verify_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.digest);
+        break;
     case TAG_NONE:
     case TAG_SUPERBLOCK:
     case TAG_ACTLOG:
@@ -285,6 +294,7 @@ static void pump(struct core *core)
         moved |= request_pump(core);
         moved |= confirm_pump(core);
         moved |= resync_pump(core);
+        moved |= verify_pump(core);
         moved |= persist_pump(core);
     } while (moved);
     liveness_pump(core);
@@ -339,7 +349,7 @@ uint32_t core_actions_max(const struct core *core)
 {
     return 3 * core->config.requests_max + 3 * CORE_PEER_SLOTS +
            3 * (CORE_RESYNC_ASKS + CORE_RESYNC_READS) + CORE_RESYNC_UNFLUSHED + CORE_BITMAP_BURST +
-           128;
+           10 * CORE_VERIFY_SLOTS + 128;
 }
 
 static uint64_t min64(uint64_t a, uint64_t b)
@@ -416,7 +426,11 @@ enum replica_replication core_replication(const struct core *core)
         return REPLICA_REPLICATION_OFF;
     switch (session->side) {
     case SYNC_NONE:
-        return session_live(core) ? REPLICA_REPLICATION_ESTABLISHED : REPLICA_REPLICATION_OFF;
+        if (!session_live(core))
+            return REPLICA_REPLICATION_OFF;
+        return core->verify.running   ? REPLICA_REPLICATION_VERIFY_S
+               : core->verify.serving ? REPLICA_REPLICATION_VERIFY_T
+                                      : REPLICA_REPLICATION_ESTABLISHED;
     case SYNC_SOURCE:
         return session_live(core) ? REPLICA_REPLICATION_SYNC_SOURCE
                                   : REPLICA_REPLICATION_WF_BITMAP_S;
@@ -430,6 +444,19 @@ enum replica_replication core_replication(const struct core *core)
 bool core_suspended(const struct core *core)
 {
     return core->loss.phase != LOSS_NONE;
+}
+
+static void verify_status(const struct core *core, struct core_status *status)
+{
+    const struct verify *verify = &core->verify;
+
+    status->verify_differs_bytes = verify->differs_bytes;
+    if (!verify->running && !verify->serving)
+        return;
+    status->resync_total_bytes =
+        verify->running ? verify->stop - verify->start : verify->served_total;
+    status->resync_done_bytes = verify->running ? verify->done_bytes : verify->served_done;
+    status->resync_started = verify->started;
 }
 
 static void resync_status(const struct core *core, struct core_status *status)
@@ -472,4 +499,5 @@ void core_status(const struct core *core, struct core_status *status)
     };
     status->handover = handover_status(core, &status->handover_since);
     resync_status(core, status);
+    verify_status(core, status);
 }

@@ -33,6 +33,7 @@
  *      4  256  reason, NUL-padded                64  u32  window_bytes
  *                                                68  u32  window_requests
  *   BITMAP body, 4096 bytes: one block as on disk
+ *   VERIFY_SUM body, 32 bytes: the checksum, NUL-padded
  *
  * The decoder is strict: what it accepts, wire_encode gives back byte for byte. A zero where the
  * layout says 0, NUL padding after a string, a known type, known bits, a known code, lengths as
@@ -97,6 +98,10 @@ static const struct rule rules[WIRE_TYPE_COUNT] = {
     [WIRE_RESYNC_ACK] = {"RESYNC_ACK", 0, 0, 0, DATA_NONE},
     [WIRE_RESYNC_DONE] = {"RESYNC_DONE", 0, 0, 0, DATA_NONE},
     [WIRE_HANDOVER] = {"HANDOVER", REFUSE_BYTES, 0, 0, DATA_NONE},
+    [WIRE_VERIFY_READ] = {"VERIFY_READ", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
+    [WIRE_VERIFY_SUM] = {"VERIFY_SUM", WIRE_DIGEST_BYTES, 0, 0, DATA_NONE},
+    [WIRE_VERIFY_MARK] = {"VERIFY_MARK", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
+    [WIRE_VERIFY_DONE] = {"VERIFY_DONE", 0, 0, 0, DATA_NONE},
 };
 
 _Static_assert((int)METADATA_BLOCK_BYTES <= (int)WIRE_BODY_BYTES_MAX, "a bitmap block is a body");
@@ -166,6 +171,9 @@ static void put_body(struct bytes_writer *writer, const struct wire_message *mes
         break;
     case WIRE_BITMAP:
         bytes_put_raw(writer, message->bitmap_block, METADATA_BLOCK_BYTES);
+        break;
+    case WIRE_VERIFY_SUM:
+        bytes_put_raw(writer, message->digest, WIRE_DIGEST_BYTES);
         break;
     default: /* every other type is a header alone */
         break;
@@ -393,6 +401,9 @@ int wire_decode_body(const uint8_t *body, uint32_t body_bytes, struct wire_messa
         found.bitmap_block = body;
         reader.failed = body_bytes != METADATA_BLOCK_BYTES;
         reader.next = reader.end;
+        break;
+    case WIRE_VERIFY_SUM:
+        bytes_get_raw(&reader, found.digest, WIRE_DIGEST_BYTES);
         break;
     default: /* every other type is a header alone */
         break;

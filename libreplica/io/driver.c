@@ -278,30 +278,48 @@ static void start_requests(struct driver *driver)
         start_request(driver, waiting_pop(driver));
 }
 
-void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
-                    replica_done *done, void *argument)
+static void queue_command(struct driver *driver, const struct queued_command *wanted)
 {
     struct queued_command *command = calloc(1, sizeof *command);
 
     if (!command) {
-        if (done)
-            done(argument, REPLICA_E_MEMORY, "out of memory");
+        if (wanted->done)
+            wanted->done(wanted->argument, REPLICA_E_MEMORY, "out of memory");
         return;
     }
-    *command =
-        (struct queued_command){.kind = kind, .flags = flags, .done = done, .argument = argument};
+    *command = *wanted;
     *driver->commands_last = command;
     driver->commands_last = &command->next;
     loop_kick(driver->setup.loop);
+}
+
+void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
+                    replica_done *done, void *argument)
+{
+    queue_command(driver, &(struct queued_command){
+                              .kind = kind, .flags = flags, .done = done, .argument = argument});
+}
+
+void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument)
+{
+    queue_command(driver, &(struct queued_command){.kind = COMMAND_VERIFY,
+                                                   .start = start,
+                                                   .stop = stop,
+                                                   .done = done,
+                                                   .argument = argument});
 }
 
 static void start_commands(struct driver *driver)
 {
     while (!driver->command && driver->commands) {
         struct queued_command *command = driver->commands;
-        struct event event = {
-            .kind = EVENT_COMMAND,
-            .command = {.kind = command->kind, .flags = command->flags, .cookie = command}};
+        struct event event = {.kind = EVENT_COMMAND,
+                              .command = {.kind = command->kind,
+                                          .flags = command->flags,
+                                          .start = command->start,
+                                          .stop = command->stop,
+                                          .cookie = command}};
         driver->commands = command->next;
         if (!driver->commands)
             driver->commands_last = &driver->commands;

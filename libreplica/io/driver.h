@@ -49,6 +49,9 @@ void driver_command(struct driver *driver, enum command_kind kind, uint32_t flag
 
 /* As replica_handover_answer. */
 void driver_handover_answer(struct driver *driver, uint32_t number, int code, const char *text);
+/* COMMAND_VERIFY, from byte `start` to `stop`; 0: to the end. */
+void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument);
 
 /* The link's pool has memory again: to be called from the pool's `room`. */
 void driver_room(struct driver *driver);

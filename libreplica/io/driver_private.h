@@ -6,6 +6,7 @@
 #ifndef IO_DRIVER_PRIVATE_H
 #define IO_DRIVER_PRIVATE_H
 
+#include "digest.h"
 #include "driver.h"
 
 enum { ENTROPY_WORDS = 64 };
@@ -22,6 +23,7 @@ struct open_request {
 struct queued_command {
     enum command_kind kind;
     uint32_t flags;
+    uint64_t start, stop; /* COMMAND_VERIFY */
     replica_done *done;
     void *argument;
     struct queued_command *next;
@@ -41,6 +43,7 @@ struct driver {
     struct disk_job *starved, **starved_last; /* reads that wait for a buffer */
     unsigned under_way;                       /* disk and metadata operations */
     bool link_room;                           /* the link's pool has memory again */
+    struct digest *digest;
 
     struct open_request *open, *free_open;
     struct replica_request *waiting, **waiting_last;

@@ -21,6 +21,7 @@ enum fault {
     FAULT_DISCONNECT,
     FAULT_INTRUDE, /* promote on the peer of a Primary */
     FAULT_DOWN,
+    FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
     FAULT_COUNT
 };
 
@@ -35,7 +36,7 @@ static const struct {
     [FAULT_BOTH] = {"both", 8},         [FAULT_MID_STEP] = {"mid-step", 14},
     [FAULT_HANDOVER] = {"handover", 8}, [FAULT_DISCONNECT] = {"disconnect", 5},
     [FAULT_INTRUDE] = {"intrude", 4},   [FAULT_DOWN] = {"down", 3},
-    [FAULT_MIGRATE] = {"migrate", 24},
+    [FAULT_MIGRATE] = {"migrate", 24},  [FAULT_VERIFY] = {"verify", 6},
 };
 
 static enum fault fault_draw(struct sim_world *world)
@@ -195,6 +196,10 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_DOWN:
         fault_down(world);
+        break;
+    case FAULT_VERIFY:
+        if (victim->up && victim->attached && !victim->frozen)
+            host_command(victim, COMMAND_VERIFY, 0);
         break;
     case FAULT_COUNT:
         break;

@@ -59,7 +59,8 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
                                    .ping_timeout = 20 * MS,
                                    .connect_interval = 30 * MS,
                                    .ko_count = 7,
-                                   .confirm_interval = 10 * MS};
+                                   .confirm_interval = 10 * MS,
+                                   .verify_digest = CORE_DIGEST_SHA256};
     memcpy(config->node, name[host->index], strlen(name[host->index]) + 1);
     memcpy(config->peer_node, name[1 - host->index], strlen(name[1 - host->index]) + 1);
 }

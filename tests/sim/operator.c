@@ -152,6 +152,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
         break;
     case COMMAND_ATTACH:
     case COMMAND_DISCONNECT:
+    case COMMAND_VERIFY:
     case COMMAND_KIND_COUNT:
         break;
     }

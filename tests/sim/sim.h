@@ -112,6 +112,7 @@ struct sim_disk_op {
     uint32_t flush_sequence;
     struct replica_buffer *buffer;
     bool handed; /* a read that was asked for without a buffer */
+    bool summed; /* its checksum was asked for */
     uint64_t tag;
 };
 
@@ -349,6 +350,7 @@ struct sim_world {
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
     uint64_t stalled_since;      /* no guest runs, and none could be started; ns */
+    bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
     struct sim_migration migration;
     struct sim_counts counts;

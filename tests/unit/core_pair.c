@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "libreplica/core/crc32c.h"
 #include "unit.h"
 
 struct pair_item {
@@ -196,7 +197,12 @@ static void do_disk(struct pair_node *node, const struct action *action)
     struct replica_buffer *buffer = action->disk.buffer;
     uint8_t *place = node->data + action->disk.range.offset;
     uint32_t length = action->disk.range.length;
+    uint32_t digest[WIRE_DIGEST_BYTES / 4] = {0};
 
+    if (action->disk.digest && !node->fail_read) {
+        digest[0] = crc32c_update(0, place, length);
+        event.disk_done.digest = (const uint8_t *)digest;
+    }
     switch (action->disk.op) {
     case REPLICA_OP_READ:
         event.disk_done.code = node->fail_read;

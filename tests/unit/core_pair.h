@@ -101,6 +101,8 @@ void pair_handover_answer(struct pair *pair, unsigned index, int code, const cha
 
 /* Gives a command and runs; its code. */
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
+/* The same for a verification from byte `start` to `stop`. */
+int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop);
 /* Only gives it. */
 void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
 

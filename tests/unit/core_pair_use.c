@@ -45,6 +45,7 @@ void pair_attach(struct pair *pair, unsigned index)
         .connect_interval = 10ull * PAIR_SECOND,
         .ko_count = 7,
         .confirm_interval = PAIR_SECOND,
+        .verify_digest = CORE_DIGEST_CRC32C,
     };
     struct replica_error error;
 
@@ -116,6 +117,18 @@ void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_
     node->answered = false;
     node->answer_text[0] = 0;
     pair_step(node, &event);
+}
+
+int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop)
+{
+    struct pair_node *node = &pair->node[index];
+    struct event event = {
+        .kind = EVENT_COMMAND,
+        .command = {.kind = COMMAND_VERIFY, .start = start, .stop = stop, .cookie = node}};
+
+    node->answered = false;
+    pair_step(node, &event);
+    return node->answer_code;
 }
 
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)
