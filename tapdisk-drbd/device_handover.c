@@ -19,7 +19,6 @@
 #define MILLISECONDS UINT64_C(1000000)
 
 static const uint64_t GUEST_LOOK = 100 * MILLISECONDS;
-static const uint64_t BACK_RETRY = 500 * MILLISECONDS;
 
 static enum domain_state guest_of(const struct device *device)
 {
@@ -130,8 +129,7 @@ static void ask_back(struct device *device)
                     "vbd %s: its guest runs again here, and the peer has the Primary role: asking "
                     "for it back",
                     device->name);
-    device->claim_again = device_now(device) + BACK_RETRY;
-    device_look_by(device, device->claim_again);
+    device->claim_again = 1; /* at once, from now on; a refusal puts it off */
     claim_take(device->host->claim, &device->wait, REPLICA_PROMOTE_TAKE_BACK, device_claimed,
                device);
 }

@@ -12,6 +12,7 @@
 
 static const uint64_t ADD_WAIT = 20000 * MILLISECONDS; /* for xen-blkback to let go */
 static const uint64_t CLAIM_RETRY = 5000 * MILLISECONDS;
+static const uint64_t BACK_RETRY = 500 * MILLISECONDS; /* a guest waits for it */
 
 void device_answer(replica_done **done, void *argument, int code, const char *text)
 {
@@ -91,7 +92,7 @@ void device_claimed(void *argument, int code, const char *text)
 
     if (code) {
         device_problem(device, text);
-        device->claim_again = device_now(device) + CLAIM_RETRY;
+        device->claim_again = device_now(device) + (device->away ? BACK_RETRY : CLAIM_RETRY);
         device_answer(&device->add_done, device->add_argument, code, text);
     } else {
         device->claimed = true;
