@@ -586,6 +586,7 @@ void session_go_live(struct core *core)
 
     session->phase = SESSION_LIVE;
     session->was_live = true;
+    session->discard = false; /* a later divergence is not the one that was given up */
     core->mode = MODE_REPLICATE;
     if (session->side == SYNC_SOURCE)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;

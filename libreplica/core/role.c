@@ -80,6 +80,7 @@ static void take_role(struct core *core, uint64_t epoch)
     core->super.epoch = epoch;
     core->super.flags |= METADATA_PRIMARY;
     core->super.flags &= ~(uint32_t)METADATA_AL_CLEAN;
+    core->session.discard = false; /* what is written from now on was not given up */
     if (is_forced(core))
         force_uptodate(core);
     core->command.phase = COMMAND_PROMOTE_PERSIST;

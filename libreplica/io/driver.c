@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* driver.c - see driver.h. */
-#include "driver.h"
+/* driver.c - see driver.h; the disk is in driver_disk.c. */
+#include "driver_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,78 +9,8 @@
 
 #include "libreplica/core/err.h"
 
-enum {
-    META_JOBS = 64,
-    SUBMIT_FIRST_BYTES = 32768, /* more than this to encrypt: start the disk before */
-    ENTROPY_WORDS = 64
-};
-
-/* A data I/O under way. */
-struct disk_job {
-    struct disk_io io; /* first: leads back */
-    struct driver *driver;
-    uint64_t tag;
-    struct replica_buffer *buffer; /* our reference */
-    bool taken;                    /* a read without a buffer: ours goes to the core */
-    bool spare;                    /* beyond the pool: freed after use */
-    struct disk_job *next;         /* free, or waiting for a buffer */
-};
-
-struct meta_job {
-    struct metastore_io io; /* first: leads back */
-    struct driver *driver;
-    uint64_t tag;
-    bool spare;
-    struct meta_job *next;
-};
-
-/* A request inside the core; its address is the core's cookie. */
-struct open_request {
-    struct replica_request *request; /* NULL: free */
-    struct open_request *next;
-};
-
-struct queued_command {
-    enum command_kind kind;
-    uint32_t flags;
-    replica_done *done;
-    void *argument;
-    struct queued_command *next;
-};
-
-struct driver {
-    struct driver_setup setup;
-    struct core *core;
-    struct link *link;
-    struct replica_timer *timer;
-    uint64_t deadline;
-    struct actions actions;
-    bool changed, closed;
-
-    struct disk_job *disk_jobs, *free_disk_jobs;
-    struct meta_job *meta_jobs, *free_meta_jobs;
-    struct disk_job *starved, **starved_last; /* reads that wait for a buffer */
-    unsigned under_way;                       /* disk and metadata operations */
-    bool link_room;                           /* the link's pool has memory again */
-
-    struct open_request *open, *free_open;
-    struct replica_request *waiting, **waiting_last;
-    struct queued_command *commands, **commands_last;
-    struct queued_command *command; /* the one inside the core */
-
-    struct {
-        bool due;
-        uint32_t number;
-        int code;
-        char text[ACTION_TEXT_MAX];
-    } handover; /* the client's answer, for the turn's end */
-
-    char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
-    char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
-
-    uint64_t entropy[ENTROPY_WORDS];
-    unsigned entropy_left;
-};
+/* More than this to encrypt: start the disk before. */
+enum { SUBMIT_FIRST_BYTES = 32768 };
 
 static void run_actions(struct driver *driver);
 
@@ -99,7 +29,7 @@ static uint64_t fresh_entropy(struct driver *driver)
     return driver->entropy[--driver->entropy_left];
 }
 
-static void step(struct driver *driver, struct event *event)
+void driver_step(struct driver *driver, struct event *event)
 {
     uint64_t deadline;
 
@@ -121,164 +51,7 @@ static void timer_expired(void *argument)
     struct event event = {.kind = EVENT_TIMER};
 
     driver->deadline = UINT64_MAX;
-    step(driver, &event);
-}
-
-/* ---- disk ----------------------------------------------------------------------------------- */
-
-static struct disk_job *disk_job_get(struct driver *driver)
-{
-    struct disk_job *job = driver->free_disk_jobs;
-
-    if (job) {
-        driver->free_disk_jobs = job->next;
-        return job;
-    }
-    job = calloc(1, sizeof *job);
-    if (job) {
-        job->driver = driver;
-        job->spare = true;
-    }
-    return job;
-}
-
-static void disk_job_put(struct disk_job *job)
-{
-    struct driver *driver = job->driver;
-
-    if (job->spare) {
-        free(job);
-        return;
-    }
-    job->next = driver->free_disk_jobs;
-    driver->free_disk_jobs = job;
-}
-
-static void disk_done(struct disk_io *io, int code)
-{
-    struct disk_job *job = (struct disk_job *)io;
-    struct driver *driver = job->driver;
-    struct event event = {.kind = EVENT_DISK_DONE, .disk_done = {.tag = job->tag, .code = code}};
-    struct replica_buffer *ours = job->buffer;
-
-    if (job->taken && code == 0) {
-        event.disk_done.buffer = ours;
-        ours = NULL;
-    }
-    driver->under_way--;
-    disk_job_put(job);
-    if (driver->closed) {
-        replica_buffer_put(event.disk_done.buffer);
-        replica_buffer_put(ours);
-        return;
-    }
-    step(driver, &event);
-    replica_buffer_put(ours);
-}
-
-static void disk_start(struct disk_job *job)
-{
-    job->io.data = job->buffer ? replica_buffer_data(job->buffer) : NULL;
-    disk_submit(job->driver->setup.disk, &job->io);
-}
-
-/* A read for the peer: into the link's own memory, as soon as there is some. */
-static bool give_buffer(struct disk_job *job)
-{
-    job->buffer = buffer_take(job->driver->setup.link_pool, job->io.length);
-    return job->buffer != NULL;
-}
-
-static void run_disk(struct driver *driver, const struct action *action)
-{
-    struct disk_job *job = disk_job_get(driver);
-
-    if (!job) {
-        loop_fail(driver->setup.loop, ENOMEM);
-        return;
-    }
-    job->tag = action->disk.tag;
-    job->next = NULL;
-    job->buffer = action->disk.buffer;
-    job->taken = action->disk.op == REPLICA_OP_READ && !action->disk.buffer;
-    job->io.op = action->disk.op;
-    job->io.durable = action->disk.durable;
-    job->io.offset = action->disk.range.offset;
-    job->io.length = action->disk.range.length;
-    job->io.done = disk_done;
-    driver->under_way++;
-    if (job->buffer)
-        buffer_hold(job->buffer);
-    if (job->taken && (driver->starved || !give_buffer(job))) {
-        *driver->starved_last = job;
-        driver->starved_last = &job->next;
-        return;
-    }
-    disk_start(job);
-}
-
-static void feed_starved(struct driver *driver)
-{
-    while (driver->starved && give_buffer(driver->starved)) {
-        struct disk_job *job = driver->starved;
-        driver->starved = job->next;
-        if (!driver->starved)
-            driver->starved_last = &driver->starved;
-        disk_start(job);
-    }
-}
-
-/* ---- metadata ------------------------------------------------------------------------------- */
-
-static struct meta_job *meta_job_get(struct driver *driver)
-{
-    struct meta_job *job = driver->free_meta_jobs;
-
-    if (job) {
-        driver->free_meta_jobs = job->next;
-        return job;
-    }
-    job = calloc(1, sizeof *job);
-    if (job) {
-        job->driver = driver;
-        job->spare = true;
-    }
-    return job;
-}
-
-static void meta_done(struct metastore_io *io, int code)
-{
-    struct meta_job *job = (struct meta_job *)io;
-    struct driver *driver = job->driver;
-    struct event event = {.kind = EVENT_META_DONE, .meta_done = {.tag = job->tag, .code = code}};
-
-    driver->under_way--;
-    if (job->spare) {
-        free(job);
-    } else {
-        job->next = driver->free_meta_jobs;
-        driver->free_meta_jobs = job;
-    }
-    if (!driver->closed)
-        step(driver, &event);
-}
-
-static void run_meta(struct driver *driver, const struct action *action)
-{
-    struct meta_job *job = meta_job_get(driver);
-
-    if (!job) {
-        loop_fail(driver->setup.loop, ENOMEM);
-        return;
-    }
-    job->tag = action->meta.tag;
-    job->io.write = action->kind == ACTION_META_WRITE;
-    job->io.offset = action->meta.offset;
-    job->io.length = action->meta.length;
-    job->io.data = action->meta.data;
-    job->io.done = meta_done;
-    driver->under_way++;
-    metastore_submit(driver->setup.store, &job->io);
+    driver_step(driver, &event);
 }
 
 /* ---- answers -------------------------------------------------------------------------------- */
@@ -351,11 +124,11 @@ static void run_action(struct driver *driver, const struct action *action)
 {
     switch (action->kind) {
     case ACTION_DISK:
-        run_disk(driver, action);
+        driver_disk_run(driver, action);
         break;
     case ACTION_META_READ:
     case ACTION_META_WRITE:
-        run_meta(driver, action);
+        driver_meta_run(driver, action);
         break;
     case ACTION_SEND:
         link_send(driver->link, &action->send.message, action->send.buffer);
@@ -413,14 +186,14 @@ static void link_is_up(void *argument, bool initiator)
     struct driver *driver = argument;
 
     driver->farewell[0] = '\0';
-    step(driver, &event);
+    driver_step(driver, &event);
 }
 
 static void link_is_down(void *argument, int code)
 {
     struct event event = {.kind = EVENT_LINK_DOWN, .link_down = {.code = code}};
 
-    step(argument, &event);
+    driver_step(argument, &event);
 }
 
 static void link_message(void *argument, const struct wire_message *message,
@@ -428,7 +201,7 @@ static void link_message(void *argument, const struct wire_message *message,
 {
     struct event event = {.kind = EVENT_MESSAGE, .message = {.message = message, .buffer = buffer}};
 
-    step(argument, &event);
+    driver_step(argument, &event);
 }
 
 static struct replica_buffer *link_target(void *argument, const struct wire_message *message)
@@ -496,7 +269,7 @@ static void start_request(struct driver *driver, struct replica_request *request
     if (request->op == REPLICA_OP_READ || request->op == REPLICA_OP_WRITE)
         event.request.buffer = request->buffer;
     event.request.cookie = open;
-    step(driver, &event);
+    driver_step(driver, &event);
 }
 
 static void start_requests(struct driver *driver)
@@ -533,7 +306,7 @@ static void start_commands(struct driver *driver)
         if (!driver->commands)
             driver->commands_last = &driver->commands;
         driver->command = command;
-        step(driver, &event);
+        driver_step(driver, &event);
     }
 }
 
@@ -556,7 +329,7 @@ static void answer_handover(struct driver *driver)
     if (!driver->handover.due)
         return;
     driver->handover.due = false;
-    step(driver, &event);
+    driver_step(driver, &event);
 }
 
 void driver_room(struct driver *driver)
@@ -571,7 +344,7 @@ static void turn_end(void *argument)
 
     if (driver->link_room) {
         driver->link_room = false;
-        feed_starved(driver);
+        driver_disk_feed(driver);
         link_room(driver->link);
     }
     start_requests(driver);
@@ -591,25 +364,12 @@ static void turn_end(void *argument)
 static int make_pools(struct driver *driver)
 {
     uint32_t requests = driver->setup.resource->core.requests_max;
-    uint32_t jobs = requests + 2 * WIRE_WINDOW_REQUESTS;
 
-    driver->disk_jobs = calloc(jobs, sizeof *driver->disk_jobs);
-    driver->meta_jobs = calloc(META_JOBS, sizeof *driver->meta_jobs);
     driver->open = calloc(requests, sizeof *driver->open);
     driver->actions.capacity = core_actions_max(driver->core);
     driver->actions.list = calloc(driver->actions.capacity, sizeof *driver->actions.list);
-    if (!driver->disk_jobs || !driver->meta_jobs || !driver->open || !driver->actions.list)
+    if (driver_disk_init(driver, requests) != 0 || !driver->open || !driver->actions.list)
         return REPLICA_E_MEMORY;
-    for (uint32_t i = jobs; i-- > 0;) {
-        driver->disk_jobs[i].driver = driver;
-        driver->disk_jobs[i].next = driver->free_disk_jobs;
-        driver->free_disk_jobs = &driver->disk_jobs[i];
-    }
-    for (uint32_t i = META_JOBS; i-- > 0;) {
-        driver->meta_jobs[i].driver = driver;
-        driver->meta_jobs[i].next = driver->free_meta_jobs;
-        driver->free_meta_jobs = &driver->meta_jobs[i];
-    }
     for (uint32_t i = requests; i-- > 0;) {
         driver->open[i].next = driver->free_open;
         driver->free_open = &driver->open[i];
@@ -637,8 +397,7 @@ static void driver_free(struct driver *driver)
     core_free(driver->core);
     free(driver->actions.list);
     free(driver->open);
-    free(driver->meta_jobs);
-    free(driver->disk_jobs);
+    driver_disk_close(driver);
     free(driver);
 }
 
@@ -652,7 +411,6 @@ int driver_new(struct driver **driver, const struct driver_setup *setup,
         return err_set(error, REPLICA_E_MEMORY, "out of memory");
     made->setup = *setup;
     made->deadline = UINT64_MAX;
-    made->starved_last = &made->starved;
     made->waiting_last = &made->waiting;
     made->commands_last = &made->commands;
     code = make_core(made, error);
@@ -709,18 +467,6 @@ static bool still_busy(void *argument)
     return driver->under_way > 0 || link_busy(driver->link);
 }
 
-/* Reads that never got a buffer end here. */
-static void drop_starved(struct driver *driver)
-{
-    while (driver->starved) {
-        struct disk_job *job = driver->starved;
-        driver->starved = job->next;
-        driver->under_way--;
-        disk_job_put(job);
-    }
-    driver->starved_last = &driver->starved;
-}
-
 static void complete_all(struct driver *driver)
 {
     for (uint32_t i = 0; i < driver->setup.resource->core.requests_max; i++) {
@@ -749,7 +495,7 @@ void driver_close(struct driver *driver)
         return;
     driver->closed = true;
     link_shut(driver->link);
-    drop_starved(driver);
+    driver_disk_drop(driver);
     loop_drain(driver->setup.loop, still_busy, driver);
     complete_all(driver);
     driver_free(driver);

@@ -176,6 +176,7 @@ static void host_forget(struct sim_host *host)
     memset(host->command, 0, sizeof host->command);
     host->commands = 0;
     host->owes = 0;
+    host->discarding = false;
     host->asked = 0;
     if (host->world->promoting == host->index)
         host->world->promoting = -1;

@@ -245,8 +245,9 @@ struct sim_host {
     bool attached;
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
-    bool ending;    /* `down` was answered: the process leaves */
-    uint32_t asked; /* number of the handover that the shell was asked about; 0: none */
+    bool discarding; /* its operator gives up what it has and the peer has not, at the next sync */
+    bool ending;     /* `down` was answered: the process leaves */
+    uint32_t asked;  /* number of the handover that the shell was asked about; 0: none */
     bool asked_back;
     bool accepting, dialing;
     uint32_t dial, stream; /* number of the present dial; present stream, 0 for none */
@@ -347,6 +348,7 @@ struct sim_world {
     bool prepared;               /* the first data set exists */
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
+    uint64_t stalled_since;      /* no guest runs, and none could be started; ns */
     uint64_t healed_at;
     struct sim_migration migration;
     struct sim_counts counts;
@@ -488,7 +490,7 @@ void migrate_asked(struct sim_host *host, uint32_t number, bool take_back);
 void migrate_answer(struct sim_host *host, uint32_t number);
 void migrate_ended(struct sim_host *host, uint32_t number, bool gone);
 
-/* ---- oracle.c
+/* ---- oracle.c, oracle_pair.c
  * ----------------------------------------------------------------------------------------- */
 
 void oracle_reset(struct sim_world *world);
@@ -509,6 +511,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before);
 /* Equal where they have to be; `strict`: nothing is under way, so everywhere. */
 void oracle_compare(struct sim_world *world, bool strict);
 void oracle_finish(struct sim_world *world);
+/* Whatever the peer does on its own now, it cannot pass for what we have. */
+bool oracle_loss_recorded(struct sim_host *host);
+void oracle_floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t sector, uint32_t stamp);
 
 /* ---- schedule.c, scenario.c
  * --------------------------------------------------------------------------- */

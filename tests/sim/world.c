@@ -385,6 +385,7 @@ static void host_reset(struct sim_world *world, unsigned index)
         core_free(host->core);
     host->core = NULL;
     host->up = host->attached = host->hold = host->frozen = host->ending = false;
+    host->discarding = false;
     host->hold_until = 0;
     host->accepting = host->dialing = false;
     host->dial = host->stream = 0;
@@ -418,6 +419,7 @@ void world_reset(struct sim_world *world, uint64_t seed)
     world->crash_host = world->promoting = world->demoting = -1;
     world->prefer = 0;
     world->healed_at = 0;
+    world->stalled_since = world->now;
     world->migration = (struct sim_migration){0};
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         host_reset(world, i);

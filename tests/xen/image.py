@@ -41,7 +41,7 @@ COMMON_PACKAGES = [
 BUILD_PACKAGES = [
     "build-essential", "autoconf", "automake", "libtool", "pkg-config",
     "flex", "bison", "check", "libxen-dev", "liburing-dev", "libssl-dev",
-    "libjansson-dev", "libsystemd-dev", "ca-certificates",
+    "libjansson-dev", "libblkid-dev", "libsystemd-dev", "ca-certificates",
 ]
 # hvm is what --hvm adds: QEMU as the device model of a guest.
 SUITES = {

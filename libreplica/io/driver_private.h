@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * driver_private.h - struct driver, which driver.c (stepping the core, requests, commands, the
+ * link) and driver_disk.c (data and metadata I/O) share.
+ */
+#ifndef IO_DRIVER_PRIVATE_H
+#define IO_DRIVER_PRIVATE_H
+
+#include "driver.h"
+
+enum { ENTROPY_WORDS = 64 };
+
+struct disk_job; /* a data I/O under way */
+struct meta_job; /* a metadata I/O under way */
+
+/* A request inside the core; its address is the core's cookie. */
+struct open_request {
+    struct replica_request *request; /* NULL: free */
+    struct open_request *next;
+};
+
+struct queued_command {
+    enum command_kind kind;
+    uint32_t flags;
+    replica_done *done;
+    void *argument;
+    struct queued_command *next;
+};
+
+struct driver {
+    struct driver_setup setup;
+    struct core *core;
+    struct link *link;
+    struct replica_timer *timer;
+    uint64_t deadline;
+    struct actions actions;
+    bool changed, closed;
+
+    struct disk_job *disk_jobs, *free_disk_jobs;
+    struct meta_job *meta_jobs, *free_meta_jobs;
+    struct disk_job *starved, **starved_last; /* reads that wait for a buffer */
+    unsigned under_way;                       /* disk and metadata operations */
+    bool link_room;                           /* the link's pool has memory again */
+
+    struct open_request *open, *free_open;
+    struct replica_request *waiting, **waiting_last;
+    struct queued_command *commands, **commands_last;
+    struct queued_command *command; /* the one inside the core */
+
+    struct {
+        bool due;
+        uint32_t number;
+        int code;
+        char text[ACTION_TEXT_MAX];
+    } handover; /* the client's answer, for the turn's end */
+
+    char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
+    char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
+
+    uint64_t entropy[ENTROPY_WORDS];
+    unsigned entropy_left;
+};
+
+/* Gives the event to the core and carries out what it answers. */
+void driver_step(struct driver *driver, struct event *event);
+
+/* ---- driver_disk.c ------------------------------------------------------------------------- */
+
+/* `requests` is how many of the guest's may be under way. Errors: REPLICA_E_MEMORY. */
+int driver_disk_init(struct driver *driver, uint32_t requests);
+void driver_disk_close(struct driver *driver);
+void driver_disk_run(struct driver *driver, const struct action *action);
+void driver_meta_run(struct driver *driver, const struct action *action);
+
+/* Reads for the peer wait for the link's memory: these go on with them, or end them. */
+void driver_disk_feed(struct driver *driver);
+void driver_disk_drop(struct driver *driver);
+
+#endif
