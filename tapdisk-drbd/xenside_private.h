@@ -6,7 +6,8 @@
 #include "xenside.h"
 
 int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct replica *replica,
-                    const char *nbd_path, const char *sysfs, struct replica_error *error);
+                    const char *run_dir, const char *nbd_path, const char *sysfs,
+                    struct replica_error *error);
 
 struct plane *xenside_plane(struct xenside *xen);
 
