@@ -29,6 +29,7 @@ struct device_host {
     struct claim *claim;
     struct domains *domains;
     const char *nbd_path;
+    const char *run_dir; /* a tmpfs: where what survives this process is kept */
     const char *sysfs;
     /* Something came in from the side: call device_look soon. */
     void (*wake)(void *argument);

@@ -10,7 +10,8 @@
 
 #define MILLISECONDS UINT64_C(1000000)
 
-static const uint64_t ADD_WAIT = 20000 * MILLISECONDS; /* for xen-blkback to let go */
+static const uint64_t ADD_WAIT = 20000 * MILLISECONDS;  /* for xen-blkback to let go */
+static const uint64_t PEER_WAIT = 10000 * MILLISECONDS; /* for the peer to connect */
 static const uint64_t CLAIM_RETRY = 5000 * MILLISECONDS;
 static const uint64_t BACK_RETRY = 500 * MILLISECONDS; /* a guest waits for it */
 
@@ -139,10 +140,35 @@ void device_remove(struct device *device, replica_done *done, void *argument)
         device_give_back(device);
 }
 
+/* The peer may be Primary, and only it can say so. A link that was given up after a split brain, or
+ * by a person, will not tell. */
+static bool waits_for_peer(struct device *device)
+{
+    struct replica_status status;
+
+    if (device->state != DEVICE_RESUMING)
+        return false;
+    replica_status(device->host->replica, &status);
+    if (status.role == REPLICA_ROLE_PRIMARY || status.connection == REPLICA_CONNECTION_CONNECTED)
+        return false;
+    if (device_now(device) < device->since + PEER_WAIT) {
+        device_look_by(device, device->since + PEER_WAIT);
+        return true;
+    }
+    if (status.connection != REPLICA_CONNECTION_STANDALONE)
+        return false;
+    device_problem(device, "the guest's I/O waits: the link is StandAlone, and the guest may have "
+                           "been started on the peer; connect it, or make this node Primary by "
+                           "hand");
+    return true;
+}
+
 void device_claim(struct device *device)
 {
     if (!device->added || device->claimed || device->wait.done || device->away ||
         device->state == DEVICE_HELD)
+        return;
+    if (waits_for_peer(device))
         return;
     if (device_now(device) < device->claim_again)
         device_look_by(device, device->claim_again);

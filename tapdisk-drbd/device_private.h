@@ -7,6 +7,7 @@
 #define TAPDISK_DEVICE_PRIVATE_H
 
 #include "device.h"
+#include "journal.h"
 #include "nodes.h"
 
 enum device_state {
@@ -17,6 +18,7 @@ enum device_state {
     DEVICE_DRAINING,
     DEVICE_CLOSED,
     DEVICE_HELD,
+    DEVICE_RESUMING,
     DEVICE_STATE_COUNT
 };
 
@@ -25,7 +27,8 @@ struct device {
     struct device_place place;
     char name[32]; /* "5/51712" */
     char frontend_state[XENBUS_PATH_MAX];
-    struct nodes_backend nodes; /* as read last */
+    char journal[JOURNAL_PATH_MAX]; /* the file of its rings' requests */
+    struct nodes_backend nodes;     /* as read last */
     enum device_state state;
     enum xenbus_state written; /* what we wrote into our `state`, UNKNOWN: nothing yet */
     struct vbd *vbd;           /* CONNECTED, CLOSING, DRAINING; may be NULL in the last two */

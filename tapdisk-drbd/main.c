@@ -235,8 +235,8 @@ static int signals_open(struct program *program, struct replica_error *error)
 /* A host that runs no Xen can still hold the other replica, or serve NBD. */
 static int xen_open(struct program *program, struct replica_error *error)
 {
-    int code =
-        xenside_open(&program->xen, program->loop, program->replica, program->nbd_path, error);
+    int code = xenside_open(&program->xen, program->loop, program->replica, program->run_dir,
+                            program->nbd_path, error);
 
     if (code != REPLICA_E_UNSUPPORTED)
         return code;

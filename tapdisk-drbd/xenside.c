@@ -458,15 +458,17 @@ static int store_open(struct xenside *xen, struct replica_error *error)
     return code ? err_set(error, code, "cannot watch XenStore: %s", strerror(errno)) : 0;
 }
 
-static int parts_open(struct xenside *xen, const char *nbd_path, const char *sysfs,
-                      struct replica_error *error)
+static int parts_open(struct xenside *xen, const char *run_dir, const char *nbd_path,
+                      const char *sysfs, struct replica_error *error)
 {
     int code;
 
+    xen->run_dir = strdup(run_dir);
     xen->nbd_path = strdup(nbd_path);
     xen->sysfs = strdup(sysfs);
-    if (!xen->nbd_path || !xen->sysfs)
+    if (!xen->run_dir || !xen->nbd_path || !xen->sysfs)
         return err_set(error, REPLICA_E_MEMORY, "no memory for the Xen side");
+    xen->host.run_dir = xen->run_dir;
     xen->host.nbd_path = xen->nbd_path;
     xen->host.sysfs = xen->sysfs;
     code = claim_new(&xen->host.claim, xen->host.replica);
@@ -483,7 +485,8 @@ static int parts_open(struct xenside *xen, const char *nbd_path, const char *sys
 }
 
 int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct replica *replica,
-                    const char *nbd_path, const char *sysfs, struct replica_error *error)
+                    const char *run_dir, const char *nbd_path, const char *sysfs,
+                    struct replica_error *error)
 {
     struct xenside *made = calloc(1, sizeof *made);
     int code;
@@ -495,7 +498,7 @@ int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct repl
     made->host.wake = wake;
     made->host.wake_argument = made;
     made->host.in_the_way = xenside_in_the_way;
-    code = parts_open(made, nbd_path, sysfs, error);
+    code = parts_open(made, run_dir, nbd_path, sysfs, error);
     if (code) {
         xenside_stop(made);
         xenside_close(made);
@@ -509,9 +512,9 @@ int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct repl
 }
 
 int xenside_open(struct xenside **xen, struct replica_loop *loop, struct replica *replica,
-                 const char *nbd_path, struct replica_error *error)
+                 const char *run_dir, const char *nbd_path, struct replica_error *error)
 {
-    return xenside_open_at(xen, loop, replica, nbd_path, TAKEOVER_SYSFS, error);
+    return xenside_open_at(xen, loop, replica, run_dir, nbd_path, TAKEOVER_SYSFS, error);
 }
 
 void xenside_stop(struct xenside *xen)
@@ -540,6 +543,7 @@ void xenside_close(struct xenside *xen)
         plane_free(xen->host.plane);
     if (xen->host.claim)
         claim_free(xen->host.claim);
+    free(xen->run_dir);
     free(xen->nbd_path);
     free(xen->sysfs);
     free(xen);

@@ -21,7 +21,7 @@ struct entry {
 
 struct xenside {
     struct device_host host;
-    char *nbd_path, *sysfs;
+    char *run_dir, *nbd_path, *sysfs;
     char base[64]; /* "/local/domain/0" */
     struct replica_timer *timer;
     struct entry *entries;
@@ -39,7 +39,8 @@ struct xenside {
 };
 
 int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct replica *replica,
-                    const char *nbd_path, const char *sysfs, struct replica_error *error);
+                    const char *run_dir, const char *nbd_path, const char *sysfs,
+                    struct replica_error *error);
 
 /* ---- xenside_handover.c ---- */
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 enum { WATCHES_MAX = 64, TIMERS_MAX = 8, TURN_ENDS_MAX = 4 };
@@ -45,6 +46,8 @@ struct replica {
     struct fake_settings settings;
     uint8_t *data;
     enum replica_role role;
+    enum replica_connection connection;
+    uint64_t shuffle;
     bool hold;
     unsigned fail_after;
     int fail_code;
@@ -232,10 +235,12 @@ struct replica *fake_replica_new(const struct fake_settings *settings)
     if (!replica)
         return NULL;
     replica->settings = *settings;
-    replica->data = calloc(1, settings->size);
+    replica->data =
+        mmap(NULL, settings->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     replica->role = REPLICA_ROLE_PRIMARY;
     replica->queue_tail = &replica->queue_head;
-    if (!replica->data) {
+    replica->connection = REPLICA_CONNECTION_CONNECTED;
+    if (replica->data == MAP_FAILED) {
         free(replica);
         return NULL;
     }
@@ -250,12 +255,13 @@ void fake_replica_attach(struct replica *replica, struct replica_loop *loop)
 void replica_close(struct replica *replica)
 {
     replica->hold = false;
+    replica->shuffle = 0;
     if (!replica->fail_code)
         fake_replica_fail(replica, 0, REPLICA_E_SHUTDOWN);
     replica->room = NULL;
     while (replica->queue_head)
         requests_complete(replica);
-    free(replica->data);
+    (void)munmap(replica->data, replica->settings.size);
     free(replica);
 }
 
@@ -271,7 +277,8 @@ uint64_t replica_size(const struct replica *replica)
 
 void replica_status(const struct replica *replica, struct replica_status *status)
 {
-    *status = (struct replica_status){.role = replica->role, .size = replica->settings.size};
+    *status = (struct replica_status){
+        .role = replica->role, .connection = replica->connection, .size = replica->settings.size};
 }
 
 struct replica_buffer *replica_buffer_get(struct replica *replica, uint32_t length)
@@ -363,6 +370,21 @@ static void request_carry_out(struct replica *replica, struct replica_request *r
     }
 }
 
+/* Xorshift: a test's own dice. */
+static uint64_t roll(struct replica *replica)
+{
+    replica->shuffle ^= replica->shuffle << 13;
+    replica->shuffle ^= replica->shuffle >> 7;
+    replica->shuffle ^= replica->shuffle << 17;
+    return replica->shuffle;
+}
+
+/* Some stay where they are, and so fall behind later ones. */
+static bool stays(struct replica *replica)
+{
+    return replica->shuffle && roll(replica) % 3 == 0;
+}
+
 static void requests_complete(struct replica *replica)
 {
     struct replica_request *request = replica->queue_head, *next;
@@ -372,9 +394,14 @@ static void requests_complete(struct replica *replica)
         replica->queue_head = NULL;
         replica->queue_tail = &replica->queue_head;
         for (; request; request = next) {
-            int code = request_code(replica, request);
+            int code;
 
             next = request->next;
+            if (stays(replica)) {
+                replica_submit(replica, request);
+                continue;
+            }
+            code = request_code(replica, request);
             if (code == 0)
                 request_carry_out(replica, request);
             request->done(request, code);
@@ -389,6 +416,16 @@ static void requests_complete(struct replica *replica)
 void fake_replica_role(struct replica *replica, enum replica_role role)
 {
     replica->role = role;
+}
+
+void fake_replica_connection(struct replica *replica, enum replica_connection connection)
+{
+    replica->connection = connection;
+}
+
+void fake_replica_shuffle(struct replica *replica, uint64_t seed)
+{
+    replica->shuffle = seed;
 }
 
 void fake_replica_hold(struct replica *replica, bool hold)

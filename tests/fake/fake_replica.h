@@ -22,12 +22,16 @@ void fake_loop_advance(struct replica_loop *loop, uint64_t nanoseconds);
 struct replica *fake_replica_new(const struct fake_settings *settings);
 void fake_replica_attach(struct replica *replica, struct replica_loop *loop);
 
+void fake_replica_connection(struct replica *replica, enum replica_connection connection);
 void fake_replica_role(struct replica *replica, enum replica_role role);
+/* A turn completes some requests only, in an order of its own; 0: all, in theirs. */
+void fake_replica_shuffle(struct replica *replica, uint64_t seed);
 /* Requests wait until released. */
 void fake_replica_hold(struct replica *replica, bool hold);
 /* The `after`th request from now on, and all later ones, end with this code; 0: none. */
 void fake_replica_fail(struct replica *replica, unsigned after, int code);
 
+/* The disk; a forked process shares it. */
 uint8_t *fake_replica_data(struct replica *replica);
 uint32_t fake_replica_pool_used(const struct replica *replica);
 /* Counts since the start. */
