@@ -145,7 +145,7 @@ static void promote(struct claim *claim)
     }
     claim->ours = false;
     claim->step = CLAIM_PROMOTING;
-    replica_promote(claim->replica, false, promoted, claim);
+    replica_promote(claim->replica, 0, promoted, claim);
 }
 
 void claim_take(struct claim *claim, struct claim_wait *wait, replica_done *done, void *argument)

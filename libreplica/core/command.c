@@ -76,6 +76,12 @@ static void run(struct core *core)
     }
 }
 
+/* A promotion waits for the end of a handover instead, and a disconnect is one. */
+static bool touches_role(enum command_kind kind)
+{
+    return kind == COMMAND_DEMOTE || kind == COMMAND_DOWN || kind == COMMAND_NEW_UUID;
+}
+
 void command_take(struct core *core, const struct event *event)
 {
     char text[ACTION_TEXT_MAX];
@@ -92,6 +98,13 @@ void command_take(struct core *core, const struct event *event)
     if (core->command.phase != COMMAND_IDLE) {
         snprintf(text, sizeof text, "%s: another command is under way; try again when it is done",
                  core->config.resource);
+        answer(core, event->command.cookie, REPLICA_E_BUSY, text);
+        return;
+    }
+    if (core->handover.phase != HANDOVER_NONE && touches_role(event->command.kind)) {
+        snprintf(text, sizeof text,
+                 "%s: the Primary role is being handed over to %s; try again in a moment",
+                 core->config.resource, core->config.peer_node);
         answer(core, event->command.cookie, REPLICA_E_BUSY, text);
         return;
     }

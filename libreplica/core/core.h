@@ -76,6 +76,7 @@ enum event_kind {
     EVENT_MESSAGE,      /* a whole message from the peer */
     EVENT_COMMAND,      /* an operator's or the Xen side's wish */
     EVENT_HANDLER_DONE, /* an ACTION_HANDLER is finished */
+    EVENT_HANDOVER_ANSWER, /* the answer to an ACTION_HANDOVER_ASK */
     EVENT_KIND_COUNT
 };
 
@@ -93,7 +94,9 @@ enum command_kind {
 enum command_flags {
     COMMAND_FORCE = 1 << 0,
     COMMAND_CLEAR_BITMAP = 1 << 1,
-    COMMAND_DISCARD_MY_DATA = 1 << 2
+    COMMAND_DISCARD_MY_DATA = 1 << 2,
+    COMMAND_CONNECTED = 1 << 3, /* promote: over the link or not at all; a migration's wish */
+    COMMAND_TAKE_BACK = 1 << 4  /* promote: our guest runs again; CONNECTED goes without saying */
 };
 
 struct event {
@@ -138,6 +141,13 @@ struct event {
             uint32_t handler;
             int status; /* exit status */
         } handler_done;
+        struct {
+            uint32_t number; /* of the question */
+            /* 0: every user of the disk here has stopped asking, what it asked is over, and it will
+             * not ask again before the ACTION_HANDOVER_END. Else why not: REPLICA_E_BUSY. */
+            int code;
+            const char *text; /* "its guest (domain 5) runs there"; valid during the step */
+        } handover_answer;
     };
 };
 
@@ -156,6 +166,12 @@ enum action_kind {
     ACTION_HANDLER,       /* run a handler script */
     ACTION_STATE_CHANGED, /* something that core_status tells has changed */
     ACTION_LOG,           /* a line for the log */
+    /* The peer wants the Primary role that we have; answered by EVENT_HANDOVER_ANSWER. May it go?
+     * Yes, when every user here stands still for as long as the peer's may run: a guest that is
+     * shut down for suspend. With `take_back`, when no user here runs: the guest's other copy does,
+     * where the role came from. */
+    ACTION_HANDOVER_ASK,
+    ACTION_HANDOVER_END, /* once for each question, also for one withdrawn: how it ended */
     ACTION_KIND_COUNT
 };
 
@@ -212,6 +228,14 @@ struct action {
             enum log_level level;
             char text[ACTION_TEXT_MAX];
         } log;
+        struct {
+            uint32_t number;
+            bool take_back;
+        } handover_ask;
+        struct {
+            uint32_t number;
+            bool gone; /* the role is the peer's; else the users go on */
+        } handover_end;
     };
 };
 
@@ -257,7 +281,9 @@ struct core_status {
     enum replica_disk disk, peer_disk;
     enum replica_connection connection;
     enum replica_replication replication;
-    bool io_suspended; /* guest requests wait (a loss is being recorded, or frozen) */
+    enum replica_handover handover;
+    uint64_t handover_since; /* ns, the clock of the events */
+    bool io_suspended;       /* guest requests wait (a loss is being recorded, or frozen) */
     uint64_t data_bytes;
     uint64_t epoch;
     struct generation generation;

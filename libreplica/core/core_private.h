@@ -174,6 +174,22 @@ void role_new_uuid(struct core *core);
 void role_new_uuid_asked(struct core *core, const struct wire_message *message);
 void role_new_uuid_answered(struct core *core, const struct wire_message *message);
 
+/* ---- handover.c
+ * ------------------------------------------------------------------------------------------- */
+
+/* The peer's PROMOTE has found us Primary. */
+void handover_asked(struct core *core, const struct wire_message *message);
+void handover_answered(struct core *core, uint32_t number, int code, const char *text);
+/* What the peer says to our PROMOTE. */
+void handover_told(struct core *core, const struct wire_message *message);
+bool handover_pump(struct core *core);
+void handover_link_lost(struct core *core);
+void handover_disk_failed(struct core *core);
+bool handover_parks(const struct core *core);        /* guest requests wait */
+bool handover_half_durable(const struct core *core); /* the superblock may say either role */
+uint64_t handover_deadline(const struct core *core);
+enum replica_handover handover_status(const struct core *core, uint64_t *since);
+
 /* ---- command.c
  * ------------------------------------------------------------------------------------------- */
 

@@ -34,6 +34,9 @@ enum {
     CORE_UUID_DISK_LOST = 2 /* the Primary goes on without its disk: every block is out of sync */
 };
 
+/* In the flags of a PROMOTE. */
+enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
+
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
 
@@ -84,7 +87,7 @@ struct owner {
 
 enum request_phase {
     REQUEST_FREE,
-    REQUEST_PARKED,   /* came while a demotion drains */
+    REQUEST_PARKED,   /* came while a demotion or a handover drains */
     REQUEST_OVERLAP,  /* waits in the interval set */
     REQUEST_ADMIT,    /* in core->admit: wants transfer-log room and activity-log references */
     REQUEST_COLD,     /* in core->cold: its activity-log transaction is on its way */
@@ -311,9 +314,10 @@ enum command_phase {
     COMMAND_ATTACH_BITMAP,
     COMMAND_ATTACH_SAVE_BITMAP,
     COMMAND_ATTACH_SAVE,
-    COMMAND_PROMOTE_WAIT,    /* a handshake or stale peer I/O is in the way */
-    COMMAND_PROMOTE_ASK,     /* the peer was asked */
-    COMMAND_PROMOTE_PERSIST, /* epoch and role are being written */
+    COMMAND_PROMOTE_WAIT,     /* a handshake or stale peer I/O is in the way */
+    COMMAND_PROMOTE_ASK,      /* the peer was asked */
+    COMMAND_PROMOTE_HANDOVER, /* it is Primary and hands over */
+    COMMAND_PROMOTE_PERSIST,  /* epoch and role are being written */
     COMMAND_DEMOTE_DRAIN,
     COMMAND_DEMOTE_CONFIRM,
     COMMAND_DEMOTE_PERSIST,
@@ -332,10 +336,28 @@ struct command {
     void *cookie;
     uint64_t ticket;
     uint64_t epoch; /* asked for */
+    uint64_t since; /* PROMOTE_HANDOVER */
     uint64_t uuid;
     uint64_t cursor; /* attach: next block to read */
     uint32_t reads;  /* attach: under way */
     int slot_code[METADATA_SLOTS];
+};
+
+/* The giver's side of a handover; the states' table is in handover.c. */
+struct handover {
+    enum handover_phase {
+        HANDOVER_NONE,
+        HANDOVER_ASK,
+        HANDOVER_DRAIN, /* from here on guest requests are parked */
+        HANDOVER_CONFIRM,
+        HANDOVER_PERSIST,
+        HANDOVER_REVERT
+    } phase;
+    uint32_t number; /* of the question to the shell */
+    uint64_t tag;    /* the peer's */
+    uint64_t epoch;  /* under which the peer will be Primary */
+    uint64_t ticket;
+    uint64_t since;
 };
 
 /* What the peer asked to have persisted before it is answered. */
@@ -391,6 +413,7 @@ struct core {
     struct resync resync;
     struct command command;
     struct grant grant;
+    struct handover handover;
     struct counters counters;
 
     struct seen {
@@ -398,6 +421,7 @@ struct core {
         enum replica_disk disk, peer_disk;
         enum replica_connection connection;
         enum replica_replication replication;
+        enum replica_handover handover;
         bool suspended;
         uint64_t epoch, current;
     } seen; /* what the last ACTION_STATE_CHANGED told */

@@ -67,7 +67,9 @@ static uint64_t oldest(const struct core *core)
 static bool answer_due(const struct core *core)
 {
     return oldest(core) != UINT64_MAX || session_handshaking(core) ||
-           core->command.phase == COMMAND_PROMOTE_ASK || core->command.phase == COMMAND_UUID_ASK;
+           core->command.phase == COMMAND_PROMOTE_ASK ||
+           core->command.phase == COMMAND_PROMOTE_HANDOVER ||
+           core->command.phase == COMMAND_UUID_ASK;
 }
 
 void liveness_start(struct core *core)

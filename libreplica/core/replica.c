@@ -165,6 +165,7 @@ static void abandon_command(struct core *core)
     case COMMAND_ATTACH_BITMAP:
     case COMMAND_PROMOTE_WAIT:
     case COMMAND_PROMOTE_ASK:
+    case COMMAND_PROMOTE_HANDOVER:
     case COMMAND_DEMOTE_DRAIN:
     case COMMAND_DEMOTE_CONFIRM:
     case COMMAND_DEMOTE_PERSIST:
@@ -184,6 +185,7 @@ void core_disk_failed(struct core *core, int code, const char *what)
     core->disk = REPLICA_DISK_FAILED;
     core->grant.type = 0;
     abandon_command(core);
+    handover_disk_failed(core);
     core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
     persist_super(core); /* if that still works; nothing waits for it */
     if (core->role == REPLICA_ROLE_PRIMARY && core_reachable(core) &&
@@ -259,6 +261,10 @@ static void dispatch(struct core *core, const struct event *event)
     case EVENT_COMMAND:
         command_take(core, event);
         break;
+    case EVENT_HANDOVER_ANSWER:
+        handover_answered(core, event->handover_answer.number, event->handover_answer.code,
+                          event->handover_answer.text);
+        break;
     case EVENT_HANDLER_DONE: /* no handler is run yet */
     case EVENT_KIND_COUNT:
         break;
@@ -274,6 +280,7 @@ static void pump(struct core *core)
         moved |= loss_pump(core);
         moved |= session_pump(core);
         moved |= role_pump(core);
+        moved |= handover_pump(core);
         moved |= command_pump(core);
         moved |= request_pump(core);
         moved |= confirm_pump(core);
@@ -285,12 +292,15 @@ static void pump(struct core *core)
 
 static struct seen look(const struct core *core)
 {
+    uint64_t since;
+
     return (struct seen){.role = core->role,
                          .peer_role = core->peer_role,
                          .disk = core->disk,
                          .peer_disk = core->peer_disk,
                          .connection = core_connection(core),
                          .replication = core_replication(core),
+                         .handover = handover_status(core, &since),
                          .suspended = core_suspended(core),
                          .epoch = core->super.epoch,
                          .current = core->super.generation.current};
@@ -300,8 +310,8 @@ static bool seen_same(const struct seen *a, const struct seen *b)
 {
     return a->role == b->role && a->peer_role == b->peer_role && a->disk == b->disk &&
            a->peer_disk == b->peer_disk && a->connection == b->connection &&
-           a->replication == b->replication && a->suspended == b->suspended &&
-           a->epoch == b->epoch && a->current == b->current;
+           a->replication == b->replication && a->handover == b->handover &&
+           a->suspended == b->suspended && a->epoch == b->epoch && a->current == b->current;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)
@@ -340,6 +350,8 @@ static uint64_t min64(uint64_t a, uint64_t b)
 uint64_t core_deadline(const struct core *core)
 {
     uint64_t at = min64(liveness_deadline(core), resync_deadline(core));
+
+    at = min64(at, handover_deadline(core));
 
     if (core->session.link == LINK_WAITING)
         at = min64(at, core->session.connect_at);
@@ -458,5 +470,6 @@ void core_status(const struct core *core, struct core_status *status)
         .bitmap_writes = core->counters.bitmap_writes,
         .last_link_code = core->session.last_code,
     };
+    status->handover = handover_status(core, &status->handover_since);
     resync_status(core, status);
 }

@@ -290,6 +290,9 @@ static void live_message(struct core *core, const struct wire_message *message,
     case WIRE_PROMOTE_ACK:
         role_promote_answered(core, message);
         break;
+    case WIRE_HANDOVER:
+        handover_told(core, message);
+        break;
     case WIRE_DEMOTED:
         role_peer_demoted(core, message);
         break;

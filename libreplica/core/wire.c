@@ -28,7 +28,7 @@
  *    132  u64  features                          18  u16  0
  *    140  u64  nonce                             20  u32  flags
  *                                                24  u64  generation: current, bitmap,
- *   REFUSE body, 260 bytes                                history 0, history 1
+ *   REFUSE and HANDOVER body, 260 bytes                                history 0, history 1
  *      0  i32  code                              56  u64  out_of_sync
  *      4  256  reason, NUL-padded                64  u32  window_bytes
  *                                                68  u32  window_requests
@@ -96,6 +96,7 @@ static const struct rule rules[WIRE_TYPE_COUNT] = {
     [WIRE_RESYNC_DATA] = {"RESYNC_DATA", 0, BIT_ZERO, WIRE_DATA_BYTES_MAX, DATA_ON_OK},
     [WIRE_RESYNC_ACK] = {"RESYNC_ACK", 0, 0, 0, DATA_NONE},
     [WIRE_RESYNC_DONE] = {"RESYNC_DONE", 0, 0, 0, DATA_NONE},
+    [WIRE_HANDOVER] = {"HANDOVER", REFUSE_BYTES, 0, 0, DATA_NONE},
 };
 
 _Static_assert((int)METADATA_BLOCK_BYTES <= (int)WIRE_BODY_BYTES_MAX, "a bitmap block is a body");
@@ -160,6 +161,7 @@ static void put_body(struct bytes_writer *writer, const struct wire_message *mes
         put_state(writer, &message->state);
         break;
     case WIRE_REFUSE:
+    case WIRE_HANDOVER:
         put_refuse(writer, &message->refuse);
         break;
     case WIRE_BITMAP:
@@ -384,6 +386,7 @@ int wire_decode_body(const uint8_t *body, uint32_t body_bytes, struct wire_messa
         good = get_state(&reader, &found.state);
         break;
     case WIRE_REFUSE:
+    case WIRE_HANDOVER:
         good = get_refuse(&reader, &found.refuse);
         break;
     case WIRE_BITMAP:

@@ -54,6 +54,7 @@ enum wire_type {
     WIRE_RESYNC_ACK,  /* target has written it */
     WIRE_RESYNC_DONE, /* target: every bit is clear and flushed; source persists and answers the
                          same */
+    WIRE_HANDOVER, /* a Primary answers PROMOTE: it will hand over (code 0), or why it does not */
     WIRE_TYPE_COUNT
 };
 
@@ -95,14 +96,14 @@ struct wire_message {
     uint64_t epoch; /* WRITE and its kin, PROMOTE, PROMOTE_ACK, DEMOTED */
     struct range range;
     uint64_t value; /* PING/PONG: echo; NEW_UUID: the uuid; BITMAP_DONE: number of blocks sent */
-    uint32_t
-        flags; /* NEW_UUID: bit 0 clears the bitmap and makes both UpToDate; PROMOTE: bit 0 force */
-    int32_t code; /* answers: enum replica_code */
+    uint32_t flags; /* NEW_UUID: bit 0 clears the bitmap and makes both UpToDate; PROMOTE: bit 0
+                       force, 1 take back */
+    int32_t code;   /* answers: enum replica_code */
     uint32_t data_bytes;
     union { /* decoded body, by type */
         struct wire_hello hello;
         struct wire_state state;
-        struct wire_refuse refuse;
+        struct wire_refuse refuse;   /* REFUSE, HANDOVER */
         const uint8_t *bitmap_block; /* BITMAP: points into the body; index is in `value` */
     };
 };

@@ -158,6 +158,14 @@ static void run_action(struct driver *driver, const struct action *action)
     case ACTION_LOG:
         run_log(driver, action);
         break;
+    case ACTION_HANDOVER_ASK:
+        driver->setup.handover_asked(driver->setup.argument, action->handover_ask.number,
+                                     action->handover_ask.take_back);
+        break;
+    case ACTION_HANDOVER_END:
+        driver->setup.handover_ended(driver->setup.argument, action->handover_end.number,
+                                     action->handover_end.gone);
+        break;
     case ACTION_KIND_COUNT:
         break;
     }
@@ -302,6 +310,28 @@ static void start_commands(struct driver *driver)
     }
 }
 
+void driver_handover_answer(struct driver *driver, uint32_t number, int code, const char *text)
+{
+    driver->handover.due = true;
+    driver->handover.number = number;
+    driver->handover.code = code;
+    (void)snprintf(driver->handover.text, sizeof driver->handover.text, "%s", text);
+    loop_kick(driver->setup.loop);
+}
+
+static void answer_handover(struct driver *driver)
+{
+    struct event event = {.kind = EVENT_HANDOVER_ANSWER,
+                          .handover_answer = {.number = driver->handover.number,
+                                              .code = driver->handover.code,
+                                              .text = driver->handover.text}};
+
+    if (!driver->handover.due)
+        return;
+    driver->handover.due = false;
+    driver_step(driver, &event);
+}
+
 void driver_room(struct driver *driver)
 {
     driver->link_room = true;
@@ -318,6 +348,7 @@ static void turn_end(void *argument)
         link_room(driver->link);
     }
     start_requests(driver);
+    answer_handover(driver);
     start_commands(driver);
     if (link_queued_bytes(driver->link) > SUBMIT_FIRST_BYTES)
         loop_submit(driver->setup.loop);

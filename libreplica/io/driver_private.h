@@ -47,6 +47,13 @@ struct driver {
     struct queued_command *commands, **commands_last;
     struct queued_command *command; /* the one inside the core */
 
+    struct {
+        bool due;
+        uint32_t number;
+        int code;
+        char text[ACTION_TEXT_MAX];
+    } handover; /* the client's answer, for the turn's end */
+
     char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
     char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
 

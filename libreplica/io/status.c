@@ -222,6 +222,16 @@ static json_t *extra_json(struct replica *replica)
     return object ? object : json_object();
 }
 
+/* What is waited for, and for how long. */
+static json_t *handover_json(const struct replica *replica, const struct core_status *status)
+{
+    uint64_t now = replica_loop_now(replica->loop);
+    uint64_t passed = now > status->handover_since ? now - status->handover_since : 0;
+
+    return json_pack("{s:s s:f}", "phase", replica_handover_name(status->handover), "seconds",
+                     (double)passed / 1e9);
+}
+
 static json_t *ours_json(struct replica *replica, const struct core_status *status,
                          const struct link_facts *facts)
 {
@@ -232,6 +242,8 @@ static json_t *ours_json(struct replica *replica, const struct core_status *stat
     (void)snprintf(uuid, sizeof uuid, "%016llX", (unsigned long long)status->generation.current);
     put(&object, "version", json_string(replica_version()));
     put(&object, "node", json_string(replica->resource.local.name));
+    if (status->handover != REPLICA_HANDOVER_NONE)
+        put(&object, "handover", handover_json(replica, status));
     put(&object, "io-suspended", json_boolean(status->io_suspended));
     put(&object, "epoch", json_integer((json_int_t)status->epoch));
     put(&object, "current-uuid", json_string(uuid));

@@ -68,10 +68,10 @@ static void want(enum replica_role role, replica_done *done, void *argument)
         fake_role_answer();
 }
 
-void replica_promote(struct replica *replica, bool force, replica_done *done, void *argument)
+void replica_promote(struct replica *replica, unsigned flags, replica_done *done, void *argument)
 {
     (void)replica;
-    (void)force;
+    (void)flags;
     roles.promotions++;
     want(REPLICA_ROLE_PRIMARY, done, argument);
 }

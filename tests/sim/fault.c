@@ -17,6 +17,7 @@ enum fault {
     FAULT_BOTH,
     FAULT_MID_STEP, /* a kill or a power cut between two actions of one step */
     FAULT_HANDOVER,
+    FAULT_MIGRATE,
     FAULT_DISCONNECT,
     FAULT_INTRUDE, /* promote on the peer of a Primary */
     FAULT_DOWN,
@@ -34,6 +35,7 @@ static const struct {
     [FAULT_BOTH] = {"both", 8},         [FAULT_MID_STEP] = {"mid-step", 14},
     [FAULT_HANDOVER] = {"handover", 8}, [FAULT_DISCONNECT] = {"disconnect", 5},
     [FAULT_INTRUDE] = {"intrude", 4},   [FAULT_DOWN] = {"down", 3},
+    [FAULT_MIGRATE] = {"migrate", 24},
 };
 
 static enum fault fault_draw(struct sim_world *world)
@@ -181,6 +183,9 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_HANDOVER:
         world->prefer = 1 - world->prefer;
+        break;
+    case FAULT_MIGRATE:
+        migrate_begin(world);
         break;
     case FAULT_DISCONNECT:
         fault_disconnect(world);

@@ -89,6 +89,8 @@ static void promoted(struct sim_host *host, int code)
     if (world->promoting == host->index)
         world->promoting = -1;
     world->oracle.forced[host->index] = false;
+    if (migrate_promoted(host, code))
+        return;
     if (code) {
         if (!world->pinned && sim_chance(world, 3))
             world->prefer = 1 - world->prefer;
@@ -325,6 +327,8 @@ void operator_look(struct sim_world *world)
         look_after_host(&world->host[i]);
     if (resolving)
         TRACE(world, "operator: resolves");
+    else if (migrate_look(world))
+        TRACE(world, "operator: lets the migration go on");
     else if (!world->prepared)
         look_prepare(world);
     else

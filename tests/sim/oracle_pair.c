@@ -40,6 +40,15 @@ void oracle_guest_started(struct sim_host *host)
     oracle->acked_in_tenure[host->index] = false;
 }
 
+/* What it has seen there it may not unsee here. */
+void oracle_guest_moved(const struct sim_host *from, struct sim_host *to)
+{
+    struct sim_oracle *oracle = &to->world->oracle;
+
+    memcpy(oracle->seen[to->index], oracle->seen[from->index],
+           to->world->profile.sectors * sizeof oracle->seen[0][0]);
+}
+
 /* ---- roles and directions
  * --------------------------------------------------------------------------------------------- */
 

@@ -129,6 +129,16 @@ static void take_action(struct pair_node *node, const struct action *action)
             action->send.buffer->holders++;
         enqueue(node, action);
         break;
+    case ACTION_HANDOVER_ASK:
+        trace(node, "ask handover%s", action->handover_ask.take_back ? " back" : "");
+        node->handover_number = action->handover_ask.number;
+        if (!node->handover_late)
+            enqueue(node, action);
+        break;
+    case ACTION_HANDOVER_END:
+        trace(node, "handover %s", action->handover_end.gone ? "gone" : "kept");
+        ck_assert_uint_eq(action->handover_end.number, node->handover_number);
+        break;
     case ACTION_LINK_CONNECT:
     case ACTION_LINK_CLOSE:
         trace(node, "%s", action->kind == ACTION_LINK_CLOSE ? "close" : "connect");
@@ -333,6 +343,21 @@ static void do_close(struct pair_node *node)
         link_down(other, REPLICA_E_LINK);
 }
 
+static void handover_answer(struct pair_node *node, int code, const char *text)
+{
+    struct event event = {
+        .kind = EVENT_HANDOVER_ANSWER,
+        .handover_answer = {.number = node->handover_number, .code = code, .text = text}};
+
+    pair_step(node, &event);
+}
+
+void pair_handover_answer(struct pair *pair, unsigned index, int code, const char *text)
+{
+    handover_answer(&pair->node[index], code, text);
+    pair_run(pair);
+}
+
 static void carry_out(struct pair_node *node, struct pair_item *item)
 {
     struct pair *pair = node->pair;
@@ -356,6 +381,9 @@ static void carry_out(struct pair_node *node, struct pair_item *item)
         break;
     case ACTION_LINK_CLOSE:
         do_close(node);
+        break;
+    case ACTION_HANDOVER_ASK:
+        handover_answer(node, node->handover_code, node->handover_text);
         break;
     default: /* the others never wait */
         ck_abort();

@@ -17,6 +17,8 @@ static void node_init(struct pair *pair, unsigned index, uint64_t data_bytes)
 
     node->pair = pair;
     node->letter = (char)('a' + index);
+    node->handover_code = REPLICA_E_PEER_PRIMARY;
+    node->handover_text = "its guest (domain 5) runs there";
     node->data_bytes = data_bytes;
     node->meta_bytes = 4u << 20;
     node->data = mmap(NULL, data_bytes, PROT_READ | PROT_WRITE,

@@ -67,6 +67,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
         random_state(seed, &message.state);
         break;
     case WIRE_REFUSE:
+    case WIRE_HANDOVER:
         message.refuse.code = -(int32_t)unit_below(seed, 1 - REPLICA_E_SYSTEM);
         random_text(seed, message.refuse.reason, sizeof message.refuse.reason);
         break;
