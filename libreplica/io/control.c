@@ -21,8 +21,9 @@
 
 enum {
     OUTPUT_MAX = 1 << 20,
-    BACKLOG = 4 * CONTROL_CLIENTS_MAX, /* a burst of strangers must not keep the operator out */
-    NEWCOMERS_A_TURN = 16
+    /* Fewer than there are places: whoever has just come is heard before a flood of others can
+     * make it the one that was quiet the longest. */
+    NEWCOMERS_A_TURN = 8
 };
 
 static const uint64_t watch_interval = 100000000; /* between two lines to watchers: ten a second */
@@ -78,7 +79,7 @@ static int open_socket(struct control *control, const char *path, struct replica
     mask = umask(0177);
     result = bind(control->fd, (const struct sockaddr *)&address, sizeof address);
     umask(mask);
-    if (result != 0 || listen(control->fd, BACKLOG) != 0 || stat(path, &status) != 0)
+    if (result != 0 || listen(control->fd, SOMAXCONN) != 0 || stat(path, &status) != 0)
         return err_set(error, REPLICA_E_SYSTEM, "%s: %s", path, strerror(errno));
     (void)snprintf(control->path, sizeof control->path, "%s", path);
     control->device = status.st_dev;
@@ -304,7 +305,38 @@ static void client_readable(void *argument, uint32_t events)
     client_take_lines(client);
 }
 
-static void turn_away(struct control *control, int fd)
+/* How readily a client gives way to a newcomer: one that says nothing, a watcher, a waiter; never
+ * (0) one whose command is being carried out. */
+static unsigned readiness(const struct control_client *client)
+{
+    if (client->gone)
+        return 0;
+    if (client->request)
+        return control_request_waits(client->request) ? 1 : 0;
+    return client->watching ? 2 : 3;
+}
+
+/* Makes a place: clients that keep theirs and ask for nothing must not keep the admin out (P11).
+ * The list has the newest first, so of equals the last one goes. */
+static bool make_place(struct control *control)
+{
+    struct control_client *chosen = NULL;
+    json_t *line;
+
+    for (struct control_client *client = control->clients; client; client = client->next)
+        if (readiness(client) > 0 && (!chosen || readiness(client) >= readiness(chosen)))
+            chosen = client;
+    if (!chosen)
+        return false;
+    line = control_error_json(REPLICA_E_BUSY, "too many control clients; this one had to give way");
+    if (line)
+        (void)client_send(chosen, line);
+    json_decref(line);
+    client_leave(chosen);
+    return true;
+}
+
+static void turn_away(const struct control *control, int fd)
 {
     static const char full[] = "{\"ok\":false,\"code\":\"busy\",\"error\":\"too many control "
                                "clients; try again later\"}\n";
@@ -314,11 +346,12 @@ static void turn_away(struct control *control, int fd)
     close(fd);
 }
 
-static void take_in(struct control *control, int fd)
+static void client_new(struct control *control, int fd)
 {
-    struct control_client *client =
-        control->client_count < CONTROL_CLIENTS_MAX ? malloc(sizeof *client) : NULL;
+    struct control_client *client = NULL;
 
+    if (control->client_count < CONTROL_CLIENTS_MAX || make_place(control))
+        client = malloc(sizeof *client);
     if (!client) {
         turn_away(control, fd);
         return;
@@ -334,7 +367,8 @@ static void take_in(struct control *control, int fd)
         client_leave(client);
 }
 
-static void newcomers(void *argument, uint32_t events)
+/* A burst is taken in turns; the socket stays readable until all of it is in. */
+static void newcomer(void *argument, uint32_t events)
 {
     struct control *control = argument;
 
@@ -344,7 +378,7 @@ static void newcomers(void *argument, uint32_t events)
 
         if (fd < 0)
             return;
-        take_in(control, fd);
+        client_new(control, fd);
     }
 }
 
@@ -416,7 +450,7 @@ int control_open(struct control **control, struct replica_loop *loop, struct rep
     if (code == 0 &&
         (replica_timer_new(loop, watch_due, made, &made->tell) != 0 ||
          replica_timer_new(loop, take_again, made, &made->again) != 0 ||
-         replica_loop_watch(loop, made->fd, false, newcomers, made, &made->newcomers) != 0))
+         replica_loop_watch(loop, made->fd, false, newcomer, made, &made->newcomers) != 0))
         code = err_set(error, REPLICA_E_MEMORY, "out of memory");
     if (code != 0) {
         control_close(made);

@@ -87,12 +87,18 @@ def simulator(options, builds, tally):
 
 # ---- fuzz ------------------------------------------------------------------------------------
 
+# Long enough for what a fuzzer's input can say, and no longer.
+FUZZ_BYTES = {"ring": 400, "xenstore": 250, "control": 250, "nbd": 256, "nbd_wire": 1024, "wire": 512,
+              "config": 2048, "metadata": 16384}
+
+
 def fuzz_one(name, program, seconds, builds, root, tally):
     corpus = f"{root}/tests/fuzz/corpus/{name}"
     work = f"{builds.directory}/fuzz/{name}"
     os.makedirs(work, exist_ok=True)
     command = Command([program, f"-max_total_time={seconds}", "-print_final_stats=1", "-verbosity=0",
-                       "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={work}/", work,
+                       "-timeout=20", "-rss_limit_mb=2048", "-len_control=0",
+                       f"-max_len={FUZZ_BYTES.get(name, 4096)}", f"-artifact_prefix={work}/", work,
                        *([corpus] if os.path.isdir(corpus) else [])],
                       builds.log(f"fuzz-{name}"), seconds + 120, work)
     found = re.search(r"number_of_executed_units:\s+(\d+)", command.output())
@@ -113,7 +119,7 @@ def fuzz(options, builds, tally):
     if not programs:
         tally.skipped("fuzz", "no fuzzer is built")
         return
-    each = 600 if options.long else max(5, min(30, 240 // len(programs)))
+    each = 600 if options.long else max(5, min(30, 200 // len(programs)))
     for path in programs:
         name = os.path.basename(path)[len("fuzz_"):]
         fuzz_one(name, path, each, builds, builds.root, tally)
