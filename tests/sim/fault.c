@@ -119,7 +119,7 @@ static void fault_disconnect(struct sim_world *world)
     host_command(host, COMMAND_DISCONNECT, sim_chance(world, 2) ? COMMAND_FORCE : 0);
 }
 
-/* Somebody types `primary` on the wrong host. Connected, it must be refused. */
+/* Somebody types `primary` on the wrong host. Connected, or Inconsistent, it must be refused. */
 static void fault_intrude(struct sim_world *world)
 {
     struct sim_host *host = fault_victim(world);
@@ -128,7 +128,7 @@ static void fault_intrude(struct sim_world *world)
     if (!host->up || !host->attached || host->frozen || world->promoting >= 0 ||
         host->guest.running)
         return;
-    if (!world->profile.reckless &&
+    if (!world->profile.reckless && host->status.disk >= REPLICA_DISK_CONSISTENT &&
         (peer->status.role == REPLICA_ROLE_PRIMARY || !operator_safe(host)))
         return;
     world->promoting = host->index;
