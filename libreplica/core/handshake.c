@@ -91,9 +91,10 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return core->peer_used == 0 && resync_idle(core) && !core->session.flush_tag &&
-           core->loss.phase == LOSS_NONE && core->size > 0 && phase != COMMAND_PROMOTE_PERSIST &&
-           phase != COMMAND_DEMOTE_PERSIST && phase != COMMAND_UUID_PERSIST;
+    return (core->peer_used == 0 || MUTANT(no_quiesce)) && resync_idle(core) &&
+           !core->session.flush_tag && core->loss.phase == LOSS_NONE && core->size > 0 &&
+           phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
+           phase != COMMAND_UUID_PERSIST;
 }
 
 static void say_hello(struct core *core)
@@ -108,7 +109,7 @@ static void flush_old(struct core *core)
 {
     struct session *session = &core->session;
 
-    if (!core_has_disk(core)) {
+    if (!core_has_disk(core) || MUTANT(no_hello_flush)) {
         say_hello(core);
         return;
     }
@@ -144,7 +145,7 @@ static uint64_t common_epoch(const struct core *core)
 
     if (core->role == REPLICA_ROLE_PRIMARY)
         return theirs > ours ? theirs + 1 : ours;
-    if (core->peer_role == REPLICA_ROLE_PRIMARY)
+    if (core->peer_role == REPLICA_ROLE_PRIMARY && !MUTANT(epoch_not_common))
         return ours > theirs ? ours + 1 : theirs;
     return ours > theirs ? ours : theirs;
 }
@@ -179,7 +180,7 @@ static void verdict_nothing(struct core *core)
 
 static void verdict_target(struct core *core, bool full)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY) {
+    if (core->role == REPLICA_ROLE_PRIMARY && !MUTANT(primary_is_target)) {
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
                       "%s: %s has newer data, but %s is Primary; make it Secondary first "
                       "(tapdrbdadm secondary %s on %s), then connect",
@@ -190,7 +191,7 @@ static void verdict_target(struct core *core, bool full)
     core->session.side = SYNC_TARGET;
     core->session.full = full;
     core->disk = REPLICA_DISK_INCONSISTENT;
-    if (full)
+    if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
     core->session.ticket = persist_bitmap(core);
     core->session.phase = SESSION_PREPARE_MAP;
@@ -198,7 +199,7 @@ static void verdict_target(struct core *core, bool full)
 
 static void verdict_source(struct core *core, bool full)
 {
-    if (core->peer_role == REPLICA_ROLE_PRIMARY) {
+    if (core->peer_role == REPLICA_ROLE_PRIMARY && !MUTANT(primary_is_target)) {
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
                       "%s: %s has newer data, but %s is Primary; make it Secondary first "
                       "(tapdrbdadm secondary %s on %s), then connect",
@@ -208,7 +209,7 @@ static void verdict_source(struct core *core, bool full)
     }
     core->session.side = SYNC_SOURCE;
     core->session.full = full;
-    if (full)
+    if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
     become_uptodate(core);
     prepare(core);
@@ -468,7 +469,7 @@ static void start_map(struct core *core)
     session->phase = SESSION_MAP_SEND;
     session->map_blocks = 0;
     session->map_pong = 0;
-    session->map_cursor = session->full ? core->bitmap.blocks : 0;
+    session->map_cursor = session->full || MUTANT(bits_not_sent) ? core->bitmap.blocks : 0;
 }
 
 static bool pump_map(struct core *core)
@@ -490,16 +491,16 @@ static bool pump_map(struct core *core)
     return true;
 }
 
-/* ---- going on when something has become durable
- * -------------------------------------------------- */
+/* ---- going on when something has become durable ---------------------------------------------- */
 
 /* The target's bitmap holds at least what it must; now it may call itself Inconsistent under the
  * source's generation. */
 static void target_adopts(struct core *core)
 {
     lineage_adopt(&core->super.generation, &core->session.state.generation);
-    core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
-                                     METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
+    if (!MUTANT(target_stays_consistent))
+        core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
+                                         METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
     core->mode = MODE_UNRECORDED;
     core->session.discard = false;
     prepare(core);
@@ -546,12 +547,12 @@ bool handshake_pump(struct core *core)
         flush_old(core);
         return true;
     case SESSION_PREPARE_MAP:
-        if (!persist_bitmap_due(core, session->ticket))
+        if (!persist_bitmap_due(core, session->ticket) && !MUTANT(adopt_before_bits))
             return false;
         target_adopts(core);
         return true;
     case SESSION_PREPARE:
-        if (!persist_super_due(core, session->ticket))
+        if (!persist_super_due(core, session->ticket) && !MUTANT(adopt_not_awaited))
             return false;
         prepared(core);
         return true;
@@ -585,7 +586,7 @@ void session_go_live(struct core *core)
 
     session->phase = SESSION_LIVE;
     session->was_live = true;
-    session->discard = false; /* a later divergence is not the one that was given up */
+    session->discard &= MUTANT(discard_outlives); /* a later divergence is another one */
     core->mode = MODE_REPLICATE;
     if (session->side == SYNC_SOURCE)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;

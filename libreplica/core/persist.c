@@ -16,7 +16,8 @@
 
 uint64_t persist_super(struct core *core)
 {
-    core->persist.super_wanted = core->persist.super_writing + 1;
+    core->persist.super_wanted =
+        core->persist.super_writing + !(MUTANT(super_ticket_early) && core->persist.super_busy);
     return core->persist.super_wanted;
 }
 
@@ -27,7 +28,8 @@ bool persist_super_due(const struct core *core, uint64_t ticket)
 
 uint64_t persist_bitmap(struct core *core)
 {
-    core->persist.pass_wanted = core->persist.pass_current + 1;
+    core->persist.pass_wanted =
+        core->persist.pass_current + !(MUTANT(pass_ticket_early) && core->persist.pass_running);
     return core->persist.pass_wanted;
 }
 
@@ -63,12 +65,13 @@ static bool pump_super(struct core *core)
 
     if (persist->super_busy || persist->super_wanted <= persist->super_writing)
         return false;
-    core->super.sequence++;
+    core->super.sequence += !MUTANT(sequence_stuck);
     metadata_encode(&core->super, persist->super_block);
     persist->super_writing = persist->super_wanted;
     persist->super_busy = true;
     persist->super_generation++;
-    write_meta(core, core->slots[1 - persist->slot], persist->super_block, METADATA_BLOCK_BYTES,
+    write_meta(core, core->slots[MUTANT(newest_overwritten) ? persist->slot : 1 - persist->slot],
+               persist->super_block, METADATA_BLOCK_BYTES,
                tag_make(TAG_SUPERBLOCK, 0, persist->super_generation));
     return true;
 }
@@ -137,7 +140,7 @@ static bool pump_pass(struct core *core)
             moved |= pump_run(core, i);
         busy |= persist->staging[i].busy;
     }
-    if (!busy && persist->pass_cursor >= core->bitmap.blocks) {
+    if ((!busy || MUTANT(pass_done_early)) && persist->pass_cursor >= core->bitmap.blocks) {
         persist->pass_done = persist->pass_current;
         persist->pass_running = false;
         moved = true;

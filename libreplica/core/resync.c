@@ -180,7 +180,7 @@ static bool pump_flush(struct core *core)
 static void flushed(struct core *core, int code)
 {
     struct resync *resync = &core->resync;
-    uint32_t covers = resync->flush_covers;
+    uint32_t covers = MUTANT(resync_covers_late) ? resync->unflushed_count : resync->flush_covers;
 
     core->local_pending--;
     resync->flushing = false;
@@ -280,6 +280,8 @@ static void data_came(struct core *core, const struct wire_message *message,
     slot->zero = message->zero;
     core->counters.received_bytes += message->data_bytes;
     slot->owner.interval.range = slot->range;
+    if (MUTANT(resync_lands_late))
+        slot->owner.interval.range.length = 0;
     slot->phase = SYNC_SLOT_OVERLAP;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         target_write(core, slot);
@@ -290,8 +292,11 @@ static void target_written(struct core *core, struct sync_slot *slot, int code)
     struct resync *resync = &core->resync;
 
     core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
-    if (code == 0 && slot->session == core->session.number && session_live(core))
+    if ((code == 0 || MUTANT(resync_error_ignored)) && slot->session == core->session.number &&
+        session_live(core))
         resync->unflushed[resync->unflushed_count++] = slot->range;
+    if (MUTANT(target_clears_early))
+        bitmap_clear(&core->bitmap, slot->range);
     target_free(core, slot);
     if (code)
         core_disk_failed(core, code, "writing resync data");
@@ -327,6 +332,8 @@ static void read_asked(struct core *core, const struct wire_message *message)
     slot->session = core->session.number;
     slot->phase = SYNC_SLOT_OVERLAP;
     slot->owner.interval.range = slot->range;
+    if (MUTANT(resync_reads_past))
+        slot->owner.interval.range.length = 0;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         source_read(core, slot);
 }
@@ -339,6 +346,8 @@ static void source_answer(struct core *core, struct sync_slot *slot, bool zero)
     message->range = slot->range;
     message->zero = zero;
     message->data_bytes = zero ? 0 : slot->range.length;
+    if (MUTANT(source_clears_early))
+        bitmap_clear(&core->bitmap, slot->range);
     core->counters.sent_bytes += message->data_bytes;
 }
 

@@ -53,9 +53,11 @@ static void force_uptodate(struct core *core)
 static void take_role(struct core *core, uint64_t epoch)
 {
     core->super.epoch = epoch;
-    core->super.flags |= METADATA_PRIMARY;
+    if (!MUTANT(primary_flag_forgotten))
+        core->super.flags |= METADATA_PRIMARY;
     core->super.flags &= ~(uint32_t)METADATA_AL_CLEAN;
-    core->session.discard = false; /* what is written from now on was not given up */
+    core->session.discard &=
+        MUTANT(discard_outlives); /* what is written from now on was not given up */
     if (is_forced(core))
         force_uptodate(core);
     core->command.phase = COMMAND_PROMOTE_PERSIST;
@@ -78,7 +80,7 @@ static bool pump_wait(struct core *core)
     if (!session_live(core)) {
         if (core->peer_used > 0 || !resync_idle(core))
             return false;
-        take_role(core, core->super.epoch + 1);
+        take_role(core, core->super.epoch + !MUTANT(epoch_reused));
         return true;
     }
     core->command.phase = COMMAND_PROMOTE_ASK;
@@ -96,7 +98,7 @@ static bool pump_persisted(struct core *core)
 {
     bool forced = is_forced(core);
 
-    if (!persist_super_due(core, core->command.ticket))
+    if (!persist_super_due(core, core->command.ticket) && !MUTANT(promote_not_durable))
         return false;
     core->role = REPLICA_ROLE_PRIMARY;
     core->disk = REPLICA_DISK_UPTODATE;
@@ -140,8 +142,8 @@ static int may_grant(const struct core *core, const struct wire_message *message
     enum command_phase phase = core->command.phase;
     bool we_first = strcmp(core->config.node, core->config.peer_node) < 0;
 
-    if (core->role == REPLICA_ROLE_PRIMARY || phase == COMMAND_PROMOTE_PERSIST ||
-        (phase == COMMAND_PROMOTE_ASK && we_first))
+    if ((core->role == REPLICA_ROLE_PRIMARY && !MUTANT(grant_while_primary)) ||
+        phase == COMMAND_PROMOTE_PERSIST || (phase == COMMAND_PROMOTE_ASK && we_first))
         return REPLICA_E_PEER_PRIMARY;
     if (core->grant.type || phase == COMMAND_UUID_PERSIST || phase == COMMAND_UUID_ASK)
         return REPLICA_E_BUSY;
@@ -199,7 +201,7 @@ void role_demote(struct core *core)
 
 static bool pump_drain(struct core *core)
 {
-    if (!request_drained(core))
+    if (!request_drained(core) && !MUTANT(demote_undrained))
         return false;
     if (!core_reachable(core)) {
         core->role = REPLICA_ROLE_SECONDARY;
@@ -218,8 +220,8 @@ static bool pump_confirmed(struct core *core)
         core->command.phase = COMMAND_DEMOTE_DRAIN;
         return true;
     }
-    if (!confirm_due(core, core->command.ticket) || session_handshaking(core) ||
-        core->loss.phase != LOSS_NONE)
+    if ((!confirm_due(core, core->command.ticket) && !MUTANT(demote_unflushed)) ||
+        session_handshaking(core) || core->loss.phase != LOSS_NONE)
         return false;
     core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
     core->command.phase = COMMAND_DEMOTE_PERSIST;
@@ -378,7 +380,7 @@ static bool pump_grant(struct core *core)
     struct grant *grant = &core->grant;
     struct wire_message *answer;
 
-    if (!grant->type || !persist_super_due(core, grant->ticket) ||
+    if (!grant->type || (!persist_super_due(core, grant->ticket) && !MUTANT(grant_not_durable)) ||
         !persist_bitmap_due(core, grant->bitmap_ticket))
         return false;
     if (grant->type == WIRE_PROMOTE) {
