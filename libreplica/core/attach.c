@@ -215,7 +215,7 @@ bool attach_pump(struct core *core)
     struct command *command = &core->command;
 
     if (command->phase == COMMAND_ATTACH_SAVE_BITMAP) {
-        if (!persist_bitmap_due(core, command->ticket) && !MUTANT(crash_forgotten_early))
+        if (!persist_bitmap_due(core, command->ticket))
             return false;
         command->phase = COMMAND_ATTACH_SAVE;
         command->ticket = persist_super(core);

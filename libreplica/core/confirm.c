@@ -153,7 +153,7 @@ void confirm_disk_done(struct core *core, uint64_t tag, int code)
         return;
     core->local_pending--;
     confirm->flush_pending = false;
-    if (code && !MUTANT(flush_error_ignored)) {
+    if (code) {
         confirm->aborted = true;
         core_disk_failed(core, code, "flushing");
     }

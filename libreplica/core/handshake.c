@@ -91,10 +91,9 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return (core->peer_used == 0 || MUTANT(no_quiesce)) && resync_idle(core) &&
-           !core->session.flush_tag && core->loss.phase == LOSS_NONE && core->size > 0 &&
-           phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
-           phase != COMMAND_UUID_PERSIST;
+    return core->peer_used == 0 && resync_idle(core) && !core->session.flush_tag &&
+           core->loss.phase == LOSS_NONE && core->size > 0 && phase != COMMAND_PROMOTE_PERSIST &&
+           phase != COMMAND_DEMOTE_PERSIST && phase != COMMAND_UUID_PERSIST;
 }
 
 static void say_hello(struct core *core)
@@ -145,7 +144,7 @@ static uint64_t common_epoch(const struct core *core)
 
     if (core->role == REPLICA_ROLE_PRIMARY)
         return theirs > ours ? theirs + 1 : ours;
-    if (core->peer_role == REPLICA_ROLE_PRIMARY && !MUTANT(epoch_not_common))
+    if (core->peer_role == REPLICA_ROLE_PRIMARY)
         return ours > theirs ? ours + 1 : theirs;
     return ours > theirs ? ours : theirs;
 }
@@ -180,7 +179,7 @@ static void verdict_nothing(struct core *core)
 
 static void verdict_target(struct core *core, bool full)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY && !MUTANT(primary_is_target)) {
+    if (core->role == REPLICA_ROLE_PRIMARY) {
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
                       "%s: %s has newer data, but %s is Primary; make it Secondary first "
                       "(tapdrbdadm secondary %s on %s), then connect",
@@ -199,7 +198,7 @@ static void verdict_target(struct core *core, bool full)
 
 static void verdict_source(struct core *core, bool full)
 {
-    if (core->peer_role == REPLICA_ROLE_PRIMARY && !MUTANT(primary_is_target)) {
+    if (core->peer_role == REPLICA_ROLE_PRIMARY) {
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
                       "%s: %s has newer data, but %s is Primary; make it Secondary first "
                       "(tapdrbdadm secondary %s on %s), then connect",
@@ -547,12 +546,12 @@ bool handshake_pump(struct core *core)
         flush_old(core);
         return true;
     case SESSION_PREPARE_MAP:
-        if (!persist_bitmap_due(core, session->ticket) && !MUTANT(adopt_before_bits))
+        if (!persist_bitmap_due(core, session->ticket))
             return false;
         target_adopts(core);
         return true;
     case SESSION_PREPARE:
-        if (!persist_super_due(core, session->ticket) && !MUTANT(adopt_not_awaited))
+        if (!persist_super_due(core, session->ticket))
             return false;
         prepared(core);
         return true;

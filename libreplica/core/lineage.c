@@ -164,8 +164,9 @@ static bool other_inconsistent_bitmap(const struct lineage_side *a, const struct
 
 static bool equal_in_sync(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_equal(a, b) && ((!has_bits(a) && !has_bits(b)) || MUTANT(bits_overlooked)) &&
-           !is_crashed(a) && !is_crashed(b) && !is_tracking(a) && !is_tracking(b);
+    return is_equal(a, b) &&
+           (MUTANT(equal_is_in_sync) || (!has_bits(a) && !has_bits(b) && !is_crashed(a) &&
+                                         !is_crashed(b) && !is_tracking(a) && !is_tracking(b)));
 }
 
 static bool equal_primary(const struct lineage_side *a, const struct lineage_side *b)
@@ -175,7 +176,7 @@ static bool equal_primary(const struct lineage_side *a, const struct lineage_sid
 
 static bool equal_later_epoch(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_equal(a, b) && (MUTANT(epochs_reversed) ? a->epoch < b->epoch : a->epoch > b->epoch);
+    return is_equal(a, b) && a->epoch > b->epoch;
 }
 
 static bool equal_other_outdated(const struct lineage_side *a, const struct lineage_side *b)
@@ -313,8 +314,6 @@ enum lineage_verdict lineage_compare(const struct lineage_side *ours,
     verdict = self_better ? row->verdict : mirror(row->verdict);
     if ((ours->flags | peer->flags) & METADATA_FULL_SYNC)
         verdict = in_full(verdict);
-    if (MUTANT(history_by_bitmap) && row->holds == remembers)
-        verdict = self_better ? LINEAGE_SOURCE_BITMAP : LINEAGE_TARGET_BITMAP;
     if (MUTANT(split_guessed) && verdict == LINEAGE_SPLIT_BRAIN)
         verdict = tie ? LINEAGE_SOURCE_BITMAP : LINEAGE_TARGET_BITMAP;
     if (rule)

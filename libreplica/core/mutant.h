@@ -24,8 +24,6 @@
     X(start_cold, "a write starts before its activity-log transaction is on disk")                \
     X(half_hot, "of a write over two extents only the first need be in the activity log")         \
     X(fua_lost, "a forced write is an ordinary one on the local disk")                            \
-    X(peer_error_ignored, "the peer says that it could not write, and that counts as written")    \
-    X(disk_error_ignored, "the local disk could not write, and that counts as written")           \
     /* request.c */                                                                               \
     X(fua_not_sent, "a forced write is an ordinary one on the peer")                              \
     X(demoting_takes_more, "a request that comes during a demotion is begun")                     \
@@ -42,19 +40,16 @@
     X(unflushed_unmarked, "what the lost peer had not flushed is not marked out of sync")         \
     X(inherited_flush,                                                                            \
       "a new Primary flushes alone and does not record that the peer may not have")               \
-    X(flush_error_ignored, "the local disk could not flush, and that counts as flushed")          \
     /* loss.c */                                                                                  \
     X(no_new_generation, "going on alone makes no new generation")                                \
     X(generation_not_awaited, "a write completes alone before the new generation is on disk")     \
     X(loss_not_recorded, "writes in flight complete as if the peer had them when it is lost")     \
     X(not_inherited, "a Primary forgets that it was Secondary when the peer left")                \
-    X(disk_loss_not_told, "a Primary that lost its disk goes on before the peer knows")           \
     /* peer.c */                                                                                  \
     X(peer_acks_early, "the peer acknowledges a write before its disk has it")                    \
     X(peer_flush_faked, "the peer acknowledges a flush that it does not make")                    \
     X(peer_overlap, "the peer does not hold back a write that overlaps one under way")            \
     X(peer_fua_lost, "a forced write is an ordinary one on the disk of the peer")                 \
-    X(peer_hides_error, "the peer acknowledges a write that its disk refused")                    \
     /* role.c */                                                                                  \
     X(epoch_reused, "a promotion does not raise the epoch")                                       \
     X(primary_flag_forgotten, "nothing on disk says that the node is Primary")                    \
@@ -65,38 +60,26 @@
     X(demote_unflushed, "a demotion does not wait for the flush of both nodes")                   \
     X(discard_outlives, "connect --discard-my-data is good for every later divergence")           \
     /* handshake.c */                                                                             \
-    X(no_quiesce, "a session begins while writes of an older one are on their way to the disk")   \
     X(no_hello_flush, "a session begins before what the older one left is durable")               \
-    X(epoch_not_common, "a Secondary does not take over the epoch of its Primary")                \
-    X(primary_is_target, "a Primary with older data becomes a target under its guest")            \
     X(full_sync_unmarked, "a full sync copies only what the bitmap names")                        \
     X(bits_not_sent, "no bitmap is exchanged before a resync")                                    \
     X(target_stays_consistent, "a target calls itself Consistent in mid-resync")                  \
-    X(adopt_before_bits, "a target takes the generation over before its bits are on disk")        \
-    X(adopt_not_awaited, "a target lets itself be written to before it is Inconsistent on disk")  \
     /* lineage.c */                                                                               \
-    X(epochs_reversed, "of two equal generations the one that was promoted earlier wins")         \
-    X(bits_overlooked, "equal generations count as in sync although bits are set")                \
-    X(history_by_bitmap, "an older ancestor is synced by the bitmap of a newer one")              \
+    X(equal_is_in_sync, "equal generations count as in sync whatever the bits say")               \
     X(split_guessed, "after a split brain the node whose name comes first wins")                  \
     X(bitmap_generation_lost, "a new generation does not remember which one the peer has")        \
     X(generation_not_adopted, "a target keeps its own generation")                                \
     /* resync.c */                                                                                \
     X(resync_reads_past, "the source reads for the resync while a guest writes the same blocks")  \
     X(resync_lands_late, "resync data may land over a newer write of the guest")                  \
-    X(resync_covers_late, "a bit is cleared by a flush that began before its block was written")  \
     X(source_clears_early, "the source clears a bit when it sends the block")                     \
-    X(target_clears_early, "the target clears a bit when the block is written, not flushed")      \
-    X(resync_error_ignored, "a block that the target could not write counts as written")          \
     /* persist.c */                                                                               \
     X(newest_overwritten, "a superblock is written over the newest one")                          \
     X(super_ticket_early, "a superblock that is being written passes for the next one")           \
-    X(pass_ticket_early, "a pass over the bitmap under way passes for the next one")              \
     X(pass_done_early, "a pass over the bitmap is done while blocks are being written")           \
     X(sequence_stuck, "superblocks are not numbered")                                             \
     /* attach.c */                                                                                \
     X(crash_unnoticed, "the activity log of a crashed Primary is not looked at")                  \
-    X(crash_forgotten_early, "a crash is forgotten on disk before its bits are there")            \
     X(half_extent_marked, "of an extent in the activity log only the first half is marked")       \
     X(bitmap_not_read, "the bitmap on disk is not read at attach")                                \
     X(inconsistent_attached, "a disk that was left Inconsistent attaches as UpToDate")            \

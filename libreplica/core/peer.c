@@ -193,7 +193,7 @@ void peer_disk_done(struct core *core, uint64_t tag, int code, struct replica_bu
     if (current && slot->type == WIRE_READ)
         answer_read(core, slot, code || !buffer ? REPLICA_E_IO : 0);
     else if (current)
-        answer(core, slot->type, slot->tag, MUTANT(peer_hides_error) ? 0 : code);
+        answer(core, slot->type, slot->tag, code);
     if (is_write(slot->type))
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
     slot_free(core, slot);

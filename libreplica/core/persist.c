@@ -28,8 +28,7 @@ bool persist_super_due(const struct core *core, uint64_t ticket)
 
 uint64_t persist_bitmap(struct core *core)
 {
-    core->persist.pass_wanted =
-        core->persist.pass_current + !(MUTANT(pass_ticket_early) && core->persist.pass_running);
+    core->persist.pass_wanted = core->persist.pass_current + 1;
     return core->persist.pass_wanted;
 }
 
@@ -70,8 +69,7 @@ static bool pump_super(struct core *core)
     persist->super_writing = persist->super_wanted;
     persist->super_busy = true;
     persist->super_generation++;
-    write_meta(core, core->slots[MUTANT(newest_overwritten) ? persist->slot : 1 - persist->slot],
-               persist->super_block, METADATA_BLOCK_BYTES,
+    write_meta(core, core->slots[1 - persist->slot], persist->super_block, METADATA_BLOCK_BYTES,
                tag_make(TAG_SUPERBLOCK, 0, persist->super_generation));
     return true;
 }
@@ -168,7 +166,7 @@ static bool super_done(struct core *core, uint64_t tag, int code)
         return false;
     persist->super_busy = false;
     if (code == 0) {
-        persist->slot = 1 - persist->slot;
+        persist->slot = MUTANT(newest_overwritten) ? persist->slot : 1 - persist->slot;
         persist->super_done = persist->super_writing;
     }
     return true;

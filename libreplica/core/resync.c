@@ -180,7 +180,7 @@ static bool pump_flush(struct core *core)
 static void flushed(struct core *core, int code)
 {
     struct resync *resync = &core->resync;
-    uint32_t covers = MUTANT(resync_covers_late) ? resync->unflushed_count : resync->flush_covers;
+    uint32_t covers = resync->flush_covers;
 
     core->local_pending--;
     resync->flushing = false;
@@ -292,11 +292,8 @@ static void target_written(struct core *core, struct sync_slot *slot, int code)
     struct resync *resync = &core->resync;
 
     core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
-    if ((code == 0 || MUTANT(resync_error_ignored)) && slot->session == core->session.number &&
-        session_live(core))
+    if (code == 0 && slot->session == core->session.number && session_live(core))
         resync->unflushed[resync->unflushed_count++] = slot->range;
-    if (MUTANT(target_clears_early))
-        bitmap_clear(&core->bitmap, slot->range);
     target_free(core, slot);
     if (code)
         core_disk_failed(core, code, "writing resync data");

@@ -210,7 +210,7 @@ static bool pump_drain(struct core *core)
         return true;
     }
     core->command.phase = COMMAND_DEMOTE_CONFIRM;
-    core->command.ticket = confirm_ticket(core);
+    core->command.ticket = MUTANT(demote_unflushed) ? 0 : confirm_ticket(core);
     return true;
 }
 
@@ -220,8 +220,8 @@ static bool pump_confirmed(struct core *core)
         core->command.phase = COMMAND_DEMOTE_DRAIN;
         return true;
     }
-    if ((!confirm_due(core, core->command.ticket) && !MUTANT(demote_unflushed)) ||
-        session_handshaking(core) || core->loss.phase != LOSS_NONE)
+    if (!confirm_due(core, core->command.ticket) || session_handshaking(core) ||
+        core->loss.phase != LOSS_NONE)
         return false;
     core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
     core->command.phase = COMMAND_DEMOTE_PERSIST;

@@ -254,8 +254,6 @@ void request_disk_done(struct core *core, uint64_t tag, int code)
     if (!request || request->local != LEG_PENDING)
         return;
     core->local_pending--;
-    if (MUTANT(disk_error_ignored))
-        code = 0;
     if (code) /* ends the session too; as long as this leg is pending, that completes nothing */
         core_disk_failed(core, code, request->op == REPLICA_OP_READ ? "reading" : "writing");
     request->local = code ? LEG_FAILED : LEG_DONE;
@@ -275,8 +273,7 @@ bool request_answered(struct core *core, const struct wire_message *message,
         return false;
     if (request->op == REPLICA_OP_READ)
         return request_read_answered(core, request, message, buffer);
-    if (message->code &&
-        !MUTANT(peer_error_ignored)) { /* never a success: the peer's disk is not what it was */
+    if (message->code) { /* never a success: the peer's disk is not what it was */
         session_close(core, message->code, false, "%s: the peer could not write: %s",
                       core->config.resource, replica_code_name(message->code));
         return true;

@@ -89,20 +89,20 @@ def simulator(options, builds, tally):
 
 # ---- mutants -----------------------------------------------------------------------------------
 
-MUTANT_SCHEDULES = 20000  # of each; what survives so many survives
+MUTANT_SCHEDULES = 20000  # of each, after the scenarios; what survives so many survives
 MUTANT_SECONDS = 170      # of all in an ordinary run, shared out among those that are left
 
 
 def mutant_run(program, name, seed, seconds):
     """What the simulator says of one planted bug: (promise or None, schedules, why)."""
     try:
-        done = subprocess.run([program, "--scenario", "none", "--mutant", name, "--seed", str(seed),
-                               "--schedules", str(MUTANT_SCHEDULES), "--violations", "1"],
+        done = subprocess.run([program, "--mutant", name, "--seed", str(seed), "--violations", "1",
+                               "--schedules", str(MUTANT_SCHEDULES)],
                               capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return None, 0, f"not caught within {seconds:.0f} s"
     count = re.search(r"^sim: (\d+) schedules", done.stdout, re.M)
-    found = re.search(r"^sim: violation, seed \d+: (.+?) at [\d.]+ ms: ", done.stdout, re.M)
+    found = re.search(r"^sim: .+ seed \d+: (.+?) at [\d.]+ ms: ", done.stdout, re.M)
     if not count:
         return None, 0, f"exit code {done.returncode}: {done.stderr.strip()[-200:]}"
     schedules = int(count.group(1))
