@@ -91,9 +91,10 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return core->peer_used == 0 && resync_idle(core) && !core->session.flush_tag &&
-           core->loss.phase == LOSS_NONE && core->size > 0 && phase != COMMAND_PROMOTE_PERSIST &&
-           phase != COMMAND_DEMOTE_PERSIST && phase != COMMAND_UUID_PERSIST;
+    return core->peer_used == 0 && resync_idle(core) && verify_idle(core) &&
+           !core->session.flush_tag && core->loss.phase == LOSS_NONE && core->size > 0 &&
+           phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
+           phase != COMMAND_UUID_PERSIST && !handover_half_durable(core);
 }
 
 static void say_hello(struct core *core)

@@ -19,7 +19,11 @@
 #include "control_private.h"
 #include "libreplica/core/err.h"
 
-enum { OUTPUT_MAX = 1 << 20 };
+enum {
+    OUTPUT_MAX = 1 << 20,
+    BACKLOG = 4 * CONTROL_CLIENTS_MAX, /* a burst of strangers must not keep the operator out */
+    NEWCOMERS_A_TURN = 16
+};
 
 static const uint64_t watch_interval = 100000000; /* between two lines to watchers: ten a second */
 static const uint64_t progress_interval = 1000000000;
@@ -74,7 +78,7 @@ static int open_socket(struct control *control, const char *path, struct replica
     mask = umask(0177);
     result = bind(control->fd, (const struct sockaddr *)&address, sizeof address);
     umask(mask);
-    if (result != 0 || listen(control->fd, CONTROL_CLIENTS_MAX) != 0 || stat(path, &status) != 0)
+    if (result != 0 || listen(control->fd, BACKLOG) != 0 || stat(path, &status) != 0)
         return err_set(error, REPLICA_E_SYSTEM, "%s: %s", path, strerror(errno));
     (void)snprintf(control->path, sizeof control->path, "%s", path);
     control->device = status.st_dev;
@@ -300,22 +304,23 @@ static void client_readable(void *argument, uint32_t events)
     client_take_lines(client);
 }
 
-static void newcomer(void *argument, uint32_t events)
+static void turn_away(struct control *control, int fd)
 {
-    struct control *control = argument;
-    int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    struct control_client *client;
+    static const char full[] = "{\"ok\":false,\"code\":\"busy\",\"error\":\"too many control "
+                               "clients; try again later\"}\n";
 
-    (void)events;
-    if (fd < 0)
-        return;
-    client = control->client_count < CONTROL_CLIENTS_MAX ? malloc(sizeof *client) : NULL;
+    if (send(fd, full, sizeof full - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        replica_log(control->replica, LOG_NOTICE, "a control client was turned away");
+    close(fd);
+}
+
+static void take_in(struct control *control, int fd)
+{
+    struct control_client *client =
+        control->client_count < CONTROL_CLIENTS_MAX ? malloc(sizeof *client) : NULL;
+
     if (!client) {
-        static const char full[] = "{\"ok\":false,\"code\":\"busy\",\"error\":\"too many control "
-                                   "clients; try again later\"}\n";
-        if (send(fd, full, sizeof full - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            replica_log(control->replica, LOG_NOTICE, "a control client was turned away");
-        close(fd);
+        turn_away(control, fd);
         return;
     }
     memset(client, 0, offsetof(struct control_client, input));
@@ -327,6 +332,20 @@ static void newcomer(void *argument, uint32_t events)
     if (replica_loop_watch(control->loop, fd, false, client_readable, client, &client->readable) !=
         0)
         client_leave(client);
+}
+
+static void newcomers(void *argument, uint32_t events)
+{
+    struct control *control = argument;
+
+    (void)events;
+    for (unsigned i = 0; i < NEWCOMERS_A_TURN; i++) {
+        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+            return;
+        take_in(control, fd);
+    }
 }
 
 /* ---- watchers and waiters ------------------------------------------------------------------- */
@@ -397,7 +416,7 @@ int control_open(struct control **control, struct replica_loop *loop, struct rep
     if (code == 0 &&
         (replica_timer_new(loop, watch_due, made, &made->tell) != 0 ||
          replica_timer_new(loop, take_again, made, &made->again) != 0 ||
-         replica_loop_watch(loop, made->fd, false, newcomer, made, &made->newcomers) != 0))
+         replica_loop_watch(loop, made->fd, false, newcomers, made, &made->newcomers) != 0))
         code = err_set(error, REPLICA_E_MEMORY, "out of memory");
     if (code != 0) {
         control_close(made);

@@ -167,6 +167,7 @@ if __name__ == "__main__":
     import scenarios_io  # noqa: F401
     import scenarios_link  # noqa: F401
     import scenarios_failure  # noqa: F401
+    import scenarios_disk  # noqa: F401
     import scenarios_mistakes  # noqa: F401
     import scenarios_limits  # noqa: F401
     sys.exit(main())

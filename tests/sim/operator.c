@@ -89,6 +89,8 @@ static void promoted(struct sim_host *host, int code)
     if (world->promoting == host->index)
         world->promoting = -1;
     world->oracle.forced[host->index] = false;
+    if (migrate_promoted(host, code))
+        return;
     if (code) {
         if (!world->pinned && sim_chance(world, 3))
             world->prefer = 1 - world->prefer;
@@ -147,6 +149,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
         break;
     case COMMAND_ATTACH:
     case COMMAND_DISCONNECT:
+    case COMMAND_VERIFY:
     case COMMAND_KIND_COUNT:
         break;
     }
@@ -322,6 +325,8 @@ void operator_look(struct sim_world *world)
         look_after_host(&world->host[i]);
     if (resolving)
         TRACE(world, "operator: resolves");
+    else if (migrate_look(world))
+        TRACE(world, "operator: lets the migration go on");
     else if (!world->prepared)
         look_prepare(world);
     else

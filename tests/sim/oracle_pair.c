@@ -7,6 +7,7 @@
  * P8      oracle_target         who may become a target
  * P9      oracle_promoted       who may be promoted
  * P4      oracle_compare        equality
+ * verify  oracle_stepped        finds a difference only where a bit was flipped
  */
 #include <string.h>
 
@@ -38,6 +39,15 @@ void oracle_guest_started(struct sim_host *host)
 
     memset(oracle->seen[host->index], 0, host->world->profile.sectors * sizeof oracle->seen[0][0]);
     oracle->acked_in_tenure[host->index] = false;
+}
+
+/* What it has seen there it may not unsee here. */
+void oracle_guest_moved(const struct sim_host *from, struct sim_host *to)
+{
+    struct sim_oracle *oracle = &to->world->oracle;
+
+    memcpy(oracle->seen[to->index], oracle->seen[from->index],
+           to->world->profile.sectors * sizeof oracle->seen[0][0]);
 }
 
 /* ---- roles and directions
@@ -205,6 +215,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
     if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
         before->disk < REPLICA_DISK_CONSISTENT)
         oracle_target_done(host);
+    if (now->verify_differs_bytes > before->verify_differs_bytes && !world->flipped)
+        sim_violation(world, "verify", "%c: finds a difference of %llu bytes that is none",
+                      'A' + host->index, (unsigned long long)now->verify_differs_bytes);
     oracle_roles(host);
     met = in_sync(world);
     if (met && (!oracle->established || sim_chance(world, 64)))
@@ -239,7 +252,7 @@ void oracle_compare(struct sim_world *world, bool strict)
 {
     const uint32_t *a = world->host[0].disk.visible, *b = world->host[1].disk.visible;
 
-    if (memcmp(a, b, world->profile.sectors * sizeof *a) == 0)
+    if (memcmp(a, b, world->profile.sectors * sizeof *a) == 0 || (world->flipped && !strict))
         return;
     for (uint32_t i = 0; i < world->profile.sectors; i++) {
         if (a[i] == b[i] || (!strict && sector_open(world, i)))

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* core_pair.c - see core_pair.h. */
-#include "core_pair.h"
+/* core_pair.c - stepping two cores and carrying out what they ask. See core_pair.h. */
+#include "core_pair_private.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "libreplica/core/crc32c.h"
 #include "unit.h"
 
 struct pair_item {
@@ -35,7 +36,7 @@ static void trace(struct pair_node *node, const char *format, ...)
 
 /* ---- buffers --------------------------------------------------------------------------------- */
 
-static struct replica_buffer *buffer_new(struct pair *pair, uint32_t length)
+struct replica_buffer *pair_buffer_new(struct pair *pair, uint32_t length)
 {
     struct replica_buffer *buffer = calloc(1, sizeof *buffer);
 
@@ -47,7 +48,7 @@ static struct replica_buffer *buffer_new(struct pair *pair, uint32_t length)
     return buffer;
 }
 
-static void buffer_put(struct replica_buffer *buffer)
+void pair_buffer_put(struct replica_buffer *buffer)
 {
     if (!buffer || --buffer->holders > 0)
         return;
@@ -56,7 +57,7 @@ static void buffer_put(struct replica_buffer *buffer)
     free(buffer);
 }
 
-static void core_gets(struct replica_buffer *buffer)
+void pair_core_gets(struct replica_buffer *buffer)
 {
     ck_assert(!buffer->core);
     buffer->core = true;
@@ -129,6 +130,16 @@ static void take_action(struct pair_node *node, const struct action *action)
             action->send.buffer->holders++;
         enqueue(node, action);
         break;
+    case ACTION_HANDOVER_ASK:
+        trace(node, "ask handover%s", action->handover_ask.take_back ? " back" : "");
+        node->handover_number = action->handover_ask.number;
+        if (!node->handover_late)
+            enqueue(node, action);
+        break;
+    case ACTION_HANDOVER_END:
+        trace(node, "handover %s", action->handover_end.gone ? "gone" : "kept");
+        ck_assert_uint_eq(action->handover_end.number, node->handover_number);
+        break;
     case ACTION_LINK_CONNECT:
     case ACTION_LINK_CLOSE:
         trace(node, "%s", action->kind == ACTION_LINK_CLOSE ? "close" : "connect");
@@ -139,7 +150,7 @@ static void take_action(struct pair_node *node, const struct action *action)
         break;
     case ACTION_RELEASE:
         core_lets_go(action->release.buffer);
-        buffer_put(action->release.buffer);
+        pair_buffer_put(action->release.buffer);
         break;
     case ACTION_ANSWER:
         trace(node, "answer %s", replica_code_name(action->answer.code));
@@ -186,13 +197,18 @@ static void do_disk(struct pair_node *node, const struct action *action)
     struct replica_buffer *buffer = action->disk.buffer;
     uint8_t *place = node->data + action->disk.range.offset;
     uint32_t length = action->disk.range.length;
+    uint32_t digest[WIRE_DIGEST_BYTES / 4] = {0};
 
+    if (action->disk.digest && !node->fail_read) {
+        digest[0] = crc32c_update(0, place, length);
+        event.disk_done.digest = (const uint8_t *)digest;
+    }
     switch (action->disk.op) {
     case REPLICA_OP_READ:
         event.disk_done.code = node->fail_read;
         if (!buffer && !node->fail_read) {
-            event.disk_done.buffer = buffer_new(node->pair, length);
-            core_gets(event.disk_done.buffer);
+            event.disk_done.buffer = pair_buffer_new(node->pair, length);
+            pair_core_gets(event.disk_done.buffer);
         }
         if (!node->fail_read)
             memcpy((buffer ? buffer : event.disk_done.buffer)->data, place, length);
@@ -216,7 +232,7 @@ static void do_disk(struct pair_node *node, const struct action *action)
     }
     trace(node, "done %s", replica_op_name(action->disk.op));
     pair_step(node, &event);
-    buffer_put(buffer);
+    pair_buffer_put(buffer);
 }
 
 static void do_meta(struct pair_node *node, const struct action *action)
@@ -252,8 +268,8 @@ static void deliver(struct pair_node *to, const struct pair_item *item)
 
         ck_assert_uint_eq(from->length >= message.data_bytes, true);
         if (!target) {
-            target = buffer_new(to->pair, message.data_bytes);
-            core_gets(target);
+            target = pair_buffer_new(to->pair, message.data_bytes);
+            pair_core_gets(target);
         }
         memcpy(target->data, from->data, message.data_bytes);
         event.message.buffer = target;
@@ -280,7 +296,7 @@ static void drop_messages(struct pair_node *node)
 
         if (item->action.kind == ACTION_SEND) {
             *place = item->next;
-            buffer_put(item->action.send.buffer);
+            pair_buffer_put(item->action.send.buffer);
             free(item);
         } else {
             node->last = item;
@@ -333,6 +349,21 @@ static void do_close(struct pair_node *node)
         link_down(other, REPLICA_E_LINK);
 }
 
+static void handover_answer(struct pair_node *node, int code, const char *text)
+{
+    struct event event = {
+        .kind = EVENT_HANDOVER_ANSWER,
+        .handover_answer = {.number = node->handover_number, .code = code, .text = text}};
+
+    pair_step(node, &event);
+}
+
+void pair_handover_answer(struct pair *pair, unsigned index, int code, const char *text)
+{
+    handover_answer(&pair->node[index], code, text);
+    pair_run(pair);
+}
+
 static void carry_out(struct pair_node *node, struct pair_item *item)
 {
     struct pair *pair = node->pair;
@@ -349,13 +380,16 @@ static void carry_out(struct pair_node *node, struct pair_item *item)
     case ACTION_SEND:
         if (pair->linked && other->core)
             deliver(other, item);
-        buffer_put(item->action.send.buffer);
+        pair_buffer_put(item->action.send.buffer);
         break;
     case ACTION_LINK_CONNECT:
         node->wants_link = true;
         break;
     case ACTION_LINK_CLOSE:
         do_close(node);
+        break;
+    case ACTION_HANDOVER_ASK:
+        handover_answer(node, node->handover_code, node->handover_text);
         break;
     default: /* the others never wait */
         ck_abort();
@@ -445,205 +479,17 @@ void pair_advance(struct pair *pair, uint64_t by)
     }
 }
 
-/* ---- making ------------------------------------------------------------------------------------
- */
-
-static void node_init(struct pair *pair, unsigned index, uint64_t data_bytes)
-{
-    struct pair_node *node = &pair->node[index];
-    struct metadata_superblock super;
-    struct replica_error error;
-
-    node->pair = pair;
-    node->letter = (char)('a' + index);
-    node->data_bytes = data_bytes;
-    node->meta_bytes = 4u << 20;
-    node->data = mmap(NULL, data_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    ck_assert_ptr_ne(node->data, MAP_FAILED);
-    node->meta = calloc(1, node->meta_bytes);
-    ck_assert_int_eq(metadata_plan(node->meta_bytes, false, data_bytes, &node->layout, &error), 0);
-    ck_assert_int_eq(metadata_slots(node->meta_bytes, false, node->slots, &error), 0);
-    metadata_fresh(&node->layout, 1 + index, METADATA_AL_EXTENTS_MIN, &super);
-    metadata_encode(&super, node->meta + node->slots[0]);
-    metadata_encode(&super, node->meta + node->slots[1]);
-}
-
-void pair_attach(struct pair *pair, unsigned index)
-{
-    struct pair_node *node = &pair->node[index];
-    struct core_config config = {
-        .resource = "vm1",
-        .requests_max = 256,
-        .al_extents = METADATA_AL_EXTENTS_MIN,
-        .timeout = 6ull * PAIR_SECOND,
-        .ping_interval = 10ull * PAIR_SECOND,
-        .ping_timeout = PAIR_SECOND / 2,
-        .connect_interval = 10ull * PAIR_SECOND,
-        .ko_count = 7,
-        .confirm_interval = PAIR_SECOND,
-    };
-    struct replica_error error;
-
-    snprintf(config.node, sizeof config.node, "%s", index ? "beta" : "alpha");
-    snprintf(config.peer_node, sizeof config.peer_node, "%s", index ? "alpha" : "beta");
-    ck_assert_int_eq(core_new(&node->core, &config, node->slots, node->meta_bytes, node->data_bytes,
-                              NULL, &error),
-                     0);
-    node->actions.capacity = core_actions_max(node->core);
-    node->actions.list = calloc(node->actions.capacity, sizeof *node->actions.list);
-    ck_assert_int_eq(pair_command(pair, index, COMMAND_ATTACH, 0), 0);
-}
-
-struct pair *pair_new(uint64_t data_bytes)
-{
-    struct pair *pair = calloc(1, sizeof *pair);
-
-    pair->now = PAIR_SECOND;
-    pair->events_left = 10000000;
-    for (unsigned i = 0; i < 2; i++) {
-        node_init(pair, i, data_bytes);
-        pair_attach(pair, i);
-    }
-    return pair;
-}
-
-static void drop_all(struct pair_node *node)
+void pair_drop_all(struct pair_node *node)
 {
     while (node->first) {
         struct pair_item *item = node->first;
 
         node->first = item->next;
         if (item->action.kind == ACTION_SEND)
-            buffer_put(item->action.send.buffer);
+            pair_buffer_put(item->action.send.buffer);
         if (item->action.kind == ACTION_DISK)
-            buffer_put(item->action.disk.buffer);
+            pair_buffer_put(item->action.disk.buffer);
         free(item);
     }
     node->last = NULL;
-}
-
-void pair_crash(struct pair *pair, unsigned index)
-{
-    struct pair_node *node = &pair->node[index];
-
-    drop_all(node);
-    pair->crashed = true;
-    core_free(node->core);
-    node->core = NULL;
-    free(node->actions.list);
-    node->wants_link = false;
-    pair_cut(pair, REPLICA_E_LINK);
-}
-
-void pair_free(struct pair *pair)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        struct pair_node *node = &pair->node[i];
-
-        drop_all(node);
-        core_free(node->core);
-        if (node->core)
-            free(node->actions.list);
-        munmap(node->data, node->data_bytes);
-        free(node->meta);
-    }
-    for (unsigned i = 0; i < pair->requests; i++)
-        buffer_put(pair->request[i].buffer);
-    ck_assert_msg(pair->crashed || pair->buffers == 0, "%u buffers leaked", pair->buffers);
-    for (unsigned i = 0; i < pair->traced; i++)
-        free(pair->trace[i]);
-    free(pair);
-}
-
-/* ---- what a test does --------------------------------------------------------------------------
- */
-
-void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)
-{
-    struct pair_node *node = &pair->node[index];
-    struct event event = {.kind = EVENT_COMMAND,
-                          .command = {.kind = kind, .flags = flags, .cookie = node}};
-
-    node->answered = false;
-    node->answer_text[0] = 0;
-    pair_step(node, &event);
-}
-
-int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)
-{
-    pair_ask(pair, index, kind, flags);
-    pair_run(pair);
-    ck_assert_msg(pair->node[index].answered, "command %d was not answered", kind);
-    return pair->node[index].answer_code;
-}
-
-void pair_clear(struct pair *pair)
-{
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_NEW_UUID, COMMAND_CLEAR_BITMAP), 0);
-    for (unsigned i = 0; i < 2; i++) {
-        ck_assert_int_eq(pair_status(pair, i).disk, REPLICA_DISK_UPTODATE);
-        ck_assert_int_eq(pair_status(pair, i).peer_disk, REPLICA_DISK_UPTODATE);
-    }
-}
-
-unsigned pair_submit(struct pair *pair, unsigned index, enum replica_op op, uint64_t offset,
-                     uint32_t length, uint8_t fill)
-{
-    struct pair_request *request = &pair->request[pair->requests];
-    struct event event = {.kind = EVENT_REQUEST};
-
-    ck_assert_uint_lt(pair->requests, PAIR_REQUESTS);
-    request->id = pair->requests++;
-    request->node = &pair->node[index];
-    event.request.op = op;
-    event.request.range = (struct range){offset, length};
-    event.request.cookie = request;
-    if (op == REPLICA_OP_READ || op == REPLICA_OP_WRITE) {
-        request->buffer = buffer_new(pair, length);
-        memset(request->buffer->data, fill, length);
-        core_gets(request->buffer);
-        event.request.buffer = request->buffer;
-    }
-    pair_step(&pair->node[index], &event);
-    return request->id;
-}
-
-void pair_forge(struct pair *pair, unsigned to, const struct wire_message *message)
-{
-    struct event event = {.kind = EVENT_MESSAGE, .message.message = message};
-
-    if (message->data_bytes > 0) {
-        event.message.buffer = buffer_new(pair, message->data_bytes);
-        core_gets(event.message.buffer);
-    }
-    pair_step(&pair->node[to], &event);
-}
-
-struct core_status pair_status(const struct pair *pair, unsigned index)
-{
-    struct core_status status;
-
-    core_status(pair->node[index].core, &status);
-    return status;
-}
-
-int pair_find(const struct pair *pair, int from, const char *line)
-{
-    size_t length = strlen(line);
-    bool prefix = line[length - 1] == '*';
-
-    for (unsigned i = (unsigned)from; i < pair->traced; i++)
-        if (prefix ? strncmp(pair->trace[i], line, length - 1) == 0
-                   : strcmp(pair->trace[i], line) == 0)
-            return (int)i;
-    return -1;
-}
-
-void pair_print(const struct pair *pair, int from)
-{
-    for (unsigned i = (unsigned)from; i < pair->traced; i++)
-        fprintf(stderr, "%4u %s\n", i, pair->trace[i]);
 }

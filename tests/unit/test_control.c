@@ -390,6 +390,28 @@ START_TEST(test_socket_file)
 }
 END_TEST
 
+/* Strangers that came all at once, before the process got to look, keep nobody out (P11): not even
+ * one who does not wait to be let in. */
+START_TEST(test_burst)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct client client;
+    int fds[64];
+
+    node_start(&nodes[0]);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/vm1.ctl", nodes[0].run_dir);
+    for (unsigned i = 0; i < 64; i++) {
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        ck_assert_int_eq(connect(fds[i], (struct sockaddr *)&address, sizeof address), 0);
+    }
+    for (unsigned i = 0; i < 64; i++)
+        close(fds[i]);
+    client_open(&client, &nodes[0]);
+    ask(&client, "{\"command\":\"status\"}\n", NULL, NULL);
+    client_close(&client);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("control");
@@ -407,6 +429,7 @@ int main(void)
     tcase_add_loop_test(all, test_bad_lines, 0, 6);
     tcase_add_test(all, test_long_line);
     tcase_add_test(all, test_too_many_clients);
+    tcase_add_test(all, test_burst);
     tcase_add_test(all, test_socket_file);
     suite_add_tcase(suite, all);
     return io_help_main(suite);

@@ -36,6 +36,7 @@ import scenarios_harness  # noqa: F401
 import scenarios_disk  # noqa: F401
 import scenarios_failure  # noqa: F401
 import scenarios_link  # noqa: F401
+import scenarios_migrate  # noqa: F401
 
 EXPECTED = (Failure, CommandFailed, HostGone, GuestFailed, image.ImageError)
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap",

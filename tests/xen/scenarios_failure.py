@@ -123,7 +123,7 @@ def peer_stop(lab):
     resource.create()
     guest = lab.guest("vm1", [resource.disk_line()])
     guest.start(alpha)
-    guest.stamp(blocks=4096, depth=4)
+    load = guest.stamp(blocks=4096, depth=4)
     guest.wait_writes(50, 60)
     pid = resource.pid(beta)
     beta.run(f"kill -STOP {pid}")
@@ -141,6 +141,7 @@ def peer_stop(lab):
     lab.check(before != after, "the metadata do not show the loss (P7)")
     lab.say(f"the guest went on alone; status: {facts}")
     beta.run(f"kill -CONT {pid}")
+    guest.stop_stamping(load)
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
 
 
