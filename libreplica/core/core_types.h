@@ -13,6 +13,7 @@
 #include "core.h"
 #include "interval.h"
 #include "lineage.h"
+#include "mutant.h"
 
 enum core_limits {
     CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,

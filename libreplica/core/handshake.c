@@ -109,7 +109,7 @@ static void flush_old(struct core *core)
 {
     struct session *session = &core->session;
 
-    if (!core_has_disk(core)) {
+    if (!core_has_disk(core) || MUTANT(no_hello_flush)) {
         say_hello(core);
         return;
     }
@@ -191,7 +191,7 @@ static void verdict_target(struct core *core, bool full)
     core->session.side = SYNC_TARGET;
     core->session.full = full;
     core->disk = REPLICA_DISK_INCONSISTENT;
-    if (full)
+    if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
     core->session.ticket = persist_bitmap(core);
     core->session.phase = SESSION_PREPARE_MAP;
@@ -209,7 +209,7 @@ static void verdict_source(struct core *core, bool full)
     }
     core->session.side = SYNC_SOURCE;
     core->session.full = full;
-    if (full)
+    if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
     become_uptodate(core);
     prepare(core);
@@ -469,7 +469,7 @@ static void start_map(struct core *core)
     session->phase = SESSION_MAP_SEND;
     session->map_blocks = 0;
     session->map_pong = 0;
-    session->map_cursor = session->full ? core->bitmap.blocks : 0;
+    session->map_cursor = session->full || MUTANT(bits_not_sent) ? core->bitmap.blocks : 0;
 }
 
 static bool pump_map(struct core *core)
@@ -491,16 +491,16 @@ static bool pump_map(struct core *core)
     return true;
 }
 
-/* ---- going on when something has become durable
- * -------------------------------------------------- */
+/* ---- going on when something has become durable ---------------------------------------------- */
 
 /* The target's bitmap holds at least what it must; now it may call itself Inconsistent under the
  * source's generation. */
 static void target_adopts(struct core *core)
 {
     lineage_adopt(&core->super.generation, &core->session.state.generation);
-    core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
-                                     METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
+    if (!MUTANT(target_stays_consistent))
+        core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
+                                         METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
     core->mode = MODE_UNRECORDED;
     core->session.discard = false;
     prepare(core);
@@ -586,7 +586,7 @@ void session_go_live(struct core *core)
 
     session->phase = SESSION_LIVE;
     session->was_live = true;
-    session->discard = false; /* a later divergence is not the one that was given up */
+    session->discard &= MUTANT(discard_outlives); /* a later divergence is another one */
     core->mode = MODE_REPLICATE;
     if (session->side == SYNC_SOURCE)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;

@@ -124,7 +124,8 @@ void liveness_pump(struct core *core)
         liveness->due_from = 0;
     else if (!liveness->due_from)
         liveness->due_from = core->now ? core->now : 1;
-    if (liveness->pinged && core->now >= later(liveness->pinged, core->config.ping_timeout)) {
+    if (liveness->pinged && core->now >= later(liveness->pinged, core->config.ping_timeout) &&
+        !MUTANT(dead_peer_waited_for)) {
         session_close(core, REPLICA_E_TIMEOUT, false,
                       "%s: %s has not answered a ping: the link is lost", core->config.resource,
                       core->config.peer_node);

@@ -35,7 +35,7 @@ void loss_peer(struct core *core)
     if (core->mode != MODE_REPLICATE)
         return;
     core->mode = MODE_UNRECORDED;
-    core->inherited = core->role != REPLICA_ROLE_PRIMARY;
+    core->inherited = core->role != REPLICA_ROLE_PRIMARY && !MUTANT(not_inherited);
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
     if (!core_has_disk(core)) {
@@ -47,7 +47,7 @@ void loss_peer(struct core *core)
     }
     core->loss.phase = LOSS_BITMAP; /* holds the answers of what is now over */
     marked = confirm_peer_lost(core) + request_peer_lost(core);
-    if (marked > 0) {
+    if (marked > 0 && !MUTANT(loss_not_recorded)) {
         core_log(core, LOG_LEVEL_WARNING,
                  "the peer is lost: recording %" PRIu32 " unconfirmed writes before going on alone",
                  marked);
@@ -98,14 +98,14 @@ bool loss_pump(struct core *core)
     case LOSS_BITMAP:
         if (!persist_bitmap_due(core, loss->ticket))
             return false;
-        if (!lineage_is_ahead(&core->super.generation))
+        if (!lineage_is_ahead(&core->super.generation) && !MUTANT(no_new_generation))
             lineage_new_current(&core->super.generation, core_random(core), true);
         core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
         loss->phase = LOSS_GENERATION;
         loss->ticket = persist_super(core);
         return true;
     case LOSS_GENERATION:
-        if (!persist_super_due(core, loss->ticket))
+        if (!persist_super_due(core, loss->ticket) && !MUTANT(generation_not_awaited))
             return false;
         loss->phase = LOSS_NONE;
         core->mode = MODE_ALONE;

@@ -208,7 +208,7 @@ void request_take(struct core *core, const struct event *event)
         return;
     }
     request_set_piece(request, request->range.offset);
-    if (is_leaving(core)) {
+    if (is_leaving(core) && !MUTANT(demoting_takes_more)) {
         core->parked_count++;
         request_queue_push(&core->parked, request, REQUEST_PARKED);
         return;
@@ -258,7 +258,7 @@ void request_send(struct core *core, struct request *request)
     message->tag = request_tag(request);
     message->range = request->piece;
     if (request_is_write(request)) {
-        message->fua = request->fua;
+        message->fua = request->fua && !MUTANT(fua_not_sent);
         message->epoch = core->super.epoch;
     }
     if (payload) {

@@ -281,6 +281,8 @@ static void data_came(struct core *core, const struct wire_message *message,
     slot->zero = message->zero;
     core->counters.received_bytes += message->data_bytes;
     slot->owner.interval.range = slot->range;
+    if (MUTANT(resync_lands_late))
+        slot->owner.interval.range.length = 0;
     slot->phase = SYNC_SLOT_OVERLAP;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         target_write(core, slot);
@@ -328,6 +330,8 @@ static void read_asked(struct core *core, const struct wire_message *message)
     slot->session = core->session.number;
     slot->phase = SYNC_SLOT_OVERLAP;
     slot->owner.interval.range = slot->range;
+    if (MUTANT(resync_reads_past))
+        slot->owner.interval.range.length = 0;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         source_read(core, slot);
 }
@@ -340,6 +344,8 @@ static void source_answer(struct core *core, struct sync_slot *slot, bool zero)
     message->range = slot->range;
     message->zero = zero;
     message->data_bytes = zero ? 0 : slot->range.length;
+    if (MUTANT(source_clears_early))
+        bitmap_clear(&core->bitmap, slot->range);
     core->counters.sent_bytes += message->data_bytes;
 }
 

@@ -78,9 +78,11 @@ static void force_uptodate(struct core *core)
 static void take_role(struct core *core, uint64_t epoch)
 {
     core->super.epoch = epoch;
-    core->super.flags |= METADATA_PRIMARY;
+    if (!MUTANT(primary_flag_forgotten))
+        core->super.flags |= METADATA_PRIMARY;
     core->super.flags &= ~(uint32_t)METADATA_AL_CLEAN;
-    core->session.discard = false; /* what is written from now on was not given up */
+    core->session.discard &=
+        MUTANT(discard_outlives); /* what is written from now on was not given up */
     if (is_forced(core))
         force_uptodate(core);
     core->command.phase = COMMAND_PROMOTE_PERSIST;
@@ -119,7 +121,7 @@ static bool pump_wait(struct core *core)
         }
         if (core->peer_used > 0 || !resync_idle(core))
             return false;
-        take_role(core, core->super.epoch + 1);
+        take_role(core, core->super.epoch + !MUTANT(epoch_reused));
         return true;
     }
     core->command.phase = COMMAND_PROMOTE_ASK;
@@ -137,7 +139,7 @@ static bool pump_persisted(struct core *core)
 {
     bool forced = is_forced(core);
 
-    if (!persist_super_due(core, core->command.ticket))
+    if (!persist_super_due(core, core->command.ticket) && !MUTANT(promote_not_durable))
         return false;
     core->role = REPLICA_ROLE_PRIMARY;
     core->disk = REPLICA_DISK_UPTODATE;
@@ -208,7 +210,7 @@ void role_promote_asked(struct core *core, const struct wire_message *message)
 {
     int code;
 
-    if (core->role == REPLICA_ROLE_PRIMARY) {
+    if (core->role == REPLICA_ROLE_PRIMARY && !MUTANT(grant_while_primary)) {
         handover_asked(core, message);
         return;
     }
@@ -246,7 +248,7 @@ void role_demote(struct core *core)
 
 static bool pump_drain(struct core *core)
 {
-    if (!request_drained(core))
+    if (!request_drained(core) && !MUTANT(demote_undrained))
         return false;
     if (!core_reachable(core)) {
         core->role = REPLICA_ROLE_SECONDARY;
@@ -255,7 +257,7 @@ static bool pump_drain(struct core *core)
         return true;
     }
     core->command.phase = COMMAND_DEMOTE_CONFIRM;
-    core->command.ticket = confirm_ticket(core);
+    core->command.ticket = MUTANT(demote_unflushed) ? 0 : confirm_ticket(core);
     return true;
 }
 
@@ -426,7 +428,7 @@ static bool pump_grant(struct core *core)
     struct grant *grant = &core->grant;
     struct wire_message *answer;
 
-    if (!grant->type || !persist_super_due(core, grant->ticket) ||
+    if (!grant->type || (!persist_super_due(core, grant->ticket) && !MUTANT(grant_not_durable)) ||
         !persist_bitmap_due(core, grant->bitmap_ticket))
         return false;
     if (grant->type == WIRE_PROMOTE) {

@@ -139,7 +139,8 @@ int state_allows(const struct core *core, enum command_kind command, uint32_t fl
 {
     text[0] = 0;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (matches(core, &rules[i], command, flags)) {
+        if (matches(core, &rules[i], command, flags) &&
+            !(MUTANT(promote_unfit) && command == COMMAND_PROMOTE)) {
             fill_in(core, rules[i].text, text);
             return rules[i].code;
         }

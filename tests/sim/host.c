@@ -325,6 +325,18 @@ static void host_act_all(struct sim_host *host, uint32_t count)
     }
 }
 
+/* The guest is stopped, and the answers to all of its requests came before or in the same step. */
+static void host_drained(struct sim_host *host)
+{
+    if (!host->drained)
+        return;
+    host->drained = false;
+    if (host->guest.in_flight)
+        sim_violation(host->world, "P6", "%c: is demoted with %u requests open", 'A' + host->index,
+                      host->guest.in_flight);
+    guest_stop(host);
+}
+
 /* Never called from within host_act: what an action leads to comes by the queue. */
 void host_event(struct sim_host *host, struct event *event)
 {
@@ -345,4 +357,5 @@ void host_event(struct sim_host *host, struct event *event)
     if (actions.count == 0)
         return;
     host_act_all(host, actions.count);
+    host_drained(host);
 }

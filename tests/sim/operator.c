@@ -116,13 +116,10 @@ static void demoted(struct sim_host *host, int code)
         guest_wake(host);
         return;
     }
-    if (host->guest.in_flight)
-        sim_violation(world, "P6", "%c: is demoted with %u requests open", 'A' + host->index,
-                      host->guest.in_flight);
+    host->drained = true;
     if (host->status.role == REPLICA_ROLE_PRIMARY)
         sim_violation(world, "P6", "%c: demote is answered with success, it is Primary",
                       'A' + host->index);
-    guest_stop(host);
 }
 
 void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t flags, int code,
@@ -234,7 +231,7 @@ static void look_after_guest(struct sim_world *world)
         if (present != wanted && ready(present) && ready(wanted) && present->commands == 0 &&
             !host_peer(present)->guest.running) {
             world->demoting = present->index;
-            present->guest.paused = true;
+            present->guest.paused = !sim_chance(world, 4);
             host_command(present, COMMAND_DEMOTE, 0);
         }
         return;

@@ -73,13 +73,34 @@ static void oracle_roles(struct sim_host *host)
                       (unsigned long long)oracle->tenure_generation[0]);
 }
 
-/* P9, at the moment in which a host becomes Primary. */
+/* P6, at the moment in which a host becomes Primary: under an epoch that it has not had before, and
+ * that stands on its disk, and on its peer's if that one was asked. */
+static void oracle_epoch(struct sim_host *host)
+{
+    struct sim_host *peer = host_peer(host);
+    const struct metadata_superblock *ours = meta_truth(host), *theirs = meta_truth(peer);
+    uint64_t *last = &host->world->oracle.epoch[host->index], epoch = host->status.epoch;
+
+    if (!ours || ours->epoch != epoch || epoch <= *last)
+        sim_violation(host->world, "P6", "%c: Primary under epoch %llu, %llu is on disk, %llu was",
+                      'A' + host->index, (unsigned long long)epoch,
+                      (unsigned long long)(ours ? ours->epoch : 0), (unsigned long long)*last);
+    if (host->status.replication != REPLICA_REPLICATION_OFF && peer->up &&
+        peer->status.replication != REPLICA_REPLICATION_OFF && (!theirs || theirs->epoch < epoch))
+        sim_violation(host->world, "P6", "%c: Primary under epoch %llu, its peer has %llu on disk",
+                      'A' + host->index, (unsigned long long)epoch,
+                      (unsigned long long)(theirs ? theirs->epoch : 0));
+    *last = epoch;
+}
+
+/* P9, likewise. */
 static void oracle_promoted(struct sim_host *host, const struct core_status *before)
 {
     struct sim_world *world = host->world;
     struct sim_oracle *oracle = &world->oracle;
 
     world->counts.promotions++;
+    oracle_epoch(host);
     if (before->disk >= REPLICA_DISK_CONSISTENT)
         return;
     if (!oracle->forced[host->index]) {
@@ -266,6 +287,7 @@ void oracle_abandoned(struct sim_host *host)
 
     memset(oracle->floor[host->index], 0, bytes);
     memset(oracle->lost[host->index], 0, bytes);
+    oracle->epoch[host->index] = 0;
     oracle->verified[host->index] = oracle->acked_count;
     oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
 }

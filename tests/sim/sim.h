@@ -247,6 +247,7 @@ struct sim_host {
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
     bool discarding; /* its operator gives up what it has and the peer has not, at the next sync */
+    bool drained;    /* a demotion is answered in this step: no request may be open after it */
     bool ending;     /* `down` was answered: the process leaves */
     uint32_t asked;  /* number of the handover that the shell was asked about; 0: none */
     bool asked_back;
@@ -288,9 +289,10 @@ struct sim_oracle {
     uint32_t node_verified[SIM_HOSTS];
     bool acked_in_tenure[SIM_HOSTS];
     uint64_t tenure_generation[SIM_HOSTS];
-    bool forced[SIM_HOSTS]; /* the promotion under way is forced */
-    bool established;       /* as of the last look */
-    uint64_t steps_at_now;  /* steps since virtual time last moved */
+    bool forced[SIM_HOSTS];    /* the promotion under way is forced */
+    uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
+    bool established;          /* as of the last look */
+    uint64_t steps_at_now;     /* steps since virtual time last moved */
 };
 
 /* ---- world --------------------------------------------------------------------------------------
@@ -516,6 +518,12 @@ void oracle_finish(struct sim_world *world);
 /* Whatever the peer does on its own now, it cannot pass for what we have. */
 bool oracle_loss_recorded(struct sim_host *host);
 void oracle_floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t sector, uint32_t stamp);
+
+/* ---- mutants.c
+ * ----------------------------------------------------------------------------------------- */
+
+void mutants_list(void);
+bool mutants_select(const char *name); /* false: there is none of this name */
 
 /* ---- schedule.c, scenario.c
  * --------------------------------------------------------------------------- */

@@ -385,7 +385,7 @@ static void host_reset(struct sim_world *world, unsigned index)
         core_free(host->core);
     host->core = NULL;
     host->up = host->attached = host->hold = host->frozen = host->ending = false;
-    host->discarding = false;
+    host->discarding = host->drained = false;
     host->hold_until = 0;
     host->accepting = host->dialing = false;
     host->dial = host->stream = 0;
