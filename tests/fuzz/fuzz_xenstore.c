@@ -270,8 +270,8 @@ static void open_xen(void)
 {
     struct replica_error error = {0};
 
-    fuzz_require(xenside_open_at(&world.xen, world.loop, world.replica, "/run/tapdrbd/vm1.nbd",
-                                 "/nowhere", &error) == 0);
+    fuzz_require(xenside_open_at(&world.xen, world.loop, world.replica, "/nowhere",
+                                 "/run/tapdrbd/vm1.nbd", "/nowhere", &error) == 0);
 }
 
 static void close_xen(void)
