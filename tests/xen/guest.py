@@ -97,7 +97,9 @@ class Guest:
                 self.host = target
         finally:
             receiver.close()
+        # Over ssh this would be on the same terminal.
         result.out += receiver.output()
+        result.err += receiver.err.decode(errors="replace")
         return result
 
     def follow(self, host, name=None):
