@@ -28,6 +28,7 @@ enum core_limits {
     CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
     CORE_VERIFY_SLOTS = 16,                   /* ranges that are compared at once */
     CORE_VERIFY_LINES = 50,                   /* differences that get a line each in the log */
+    CORE_RESYNC_FLUSH_NS = 1000000000,        /* and not for longer than this */
     CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
 };
 
@@ -320,6 +321,7 @@ struct resync {
     uint64_t ticket;
     uint64_t total_blocks, started;
     uint64_t next_ask;    /* pace */
+    uint64_t flush_due;   /* target: progress is to be seen, however slow it is */
     uint64_t acked_bytes; /* since the last bitmap pass, source */
 };
 

@@ -68,6 +68,7 @@ void resync_begin(struct core *core)
     resync->total_blocks = core->bitmap.set;
     resync->started = core->now;
     resync->next_ask = core->now;
+    resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
     core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
              core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
              resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
@@ -168,9 +169,11 @@ static bool pump_flush(struct core *core)
     bool last = resync->scanned && resync->asked == 0;
 
     if (resync->flushing || resync->unflushed_count == 0 ||
-        !(last || resync->unflushed_count >= CORE_RESYNC_UNFLUSHED / 2))
+        !(last || resync->unflushed_count >= CORE_RESYNC_UNFLUSHED / 2 ||
+          core->now >= resync->flush_due))
         return false;
     resync->flushing = true;
+    resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
     resync->flush_covers = resync->unflushed_count;
     resync->flush_generation++;
     core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, flush_tag(core));

@@ -9,7 +9,10 @@
  * hotplug command is answered once.
  */
 #include <stdio.h>
+#include <dirent.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fuzz_input.h"
 #include "tapdisk-drbd/plane.h"
@@ -266,11 +269,37 @@ static void storm(const struct place *place, uint8_t count, bool look)
 
 /* ---- our process ---------------------------------------------------------------------------- */
 
+/* Where the vbds' journals are: one directory for all inputs. */
+static char run_dir[] = "/tmp/tapdrbd-fuzz-XXXXXX";
+
+static void run_dir_remove(void)
+{
+    DIR *directory = opendir(run_dir);
+    const struct dirent *entry;
+
+    while (directory && (entry = readdir(directory)) != NULL)
+        (void)unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory)
+        (void)closedir(directory);
+    (void)rmdir(run_dir);
+}
+
+static void run_dir_make(void)
+{
+    static bool made;
+
+    if (made)
+        return;
+    fuzz_require(mkdtemp(run_dir) != NULL && atexit(run_dir_remove) == 0);
+    made = true;
+}
+
 static void open_xen(void)
 {
     struct replica_error error = {0};
 
-    fuzz_require(xenside_open_at(&world.xen, world.loop, world.replica, "/nowhere",
+    run_dir_make();
+    fuzz_require(xenside_open_at(&world.xen, world.loop, world.replica, run_dir,
                                  "/run/tapdrbd/vm1.nbd", "/nowhere", &error) == 0);
 }
 

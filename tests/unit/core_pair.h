@@ -75,6 +75,7 @@ struct pair {
     struct pair_node node[2];
     bool linked;
     uint64_t now, entropy;
+    uint64_t resync_rate; /* c-max-rate of the cores that are attached from now on */
     uint64_t events_left; /* a run that never ends is a failure */
     struct pair_request request[PAIR_REQUESTS];
     unsigned requests;
