@@ -200,6 +200,10 @@ static void connect_vbd(struct device *device)
 
     if (!device->added || !device->claimed || device->leaving)
         return;
+    if (device->host->in_the_way(device->host->wake_argument, device)) {
+        device_look_by(device, device_now(device) + DRAIN_LOOK);
+        return;
+    }
     code = map_and_bind(device, false, &error);
     if (code == REPLICA_E_BUSY && device_now(device) < device->since + BIND_WAIT) {
         device_look_by(device, device_now(device) + RETRY);
@@ -218,6 +222,8 @@ static void connect_vbd(struct device *device)
         return;
     }
     device->problem[0] = '\0';
+    if (device->held)
+        vbd_stop(device->vbd);
     device->written = XENBUS_CONNECTED;
     enter(device, DEVICE_CONNECTED);
 }
@@ -357,12 +363,12 @@ bool device_is_added(const struct device *device)
 
 bool device_lacks_role(const struct device *device)
 {
-    return device->added && !device->claimed && device->state != DEVICE_HELD;
+    return device->added && !device->claimed && !device->away && device->state != DEVICE_HELD;
 }
 
 bool device_wants_role(const struct device *device)
 {
-    return device->added || device->add_done;
+    return (device->added && !device->away) || device->add_done;
 }
 
 bool device_is_writable(const struct device *device)
@@ -446,6 +452,7 @@ bool device_look(struct device *device)
     }
     device->nodes = nodes;
     judge_state_node(device);
+    device_watch_guest(device);
     device_claim(device);
     act_until_settled(device);
     device_finish_add(device);
@@ -545,13 +552,14 @@ json_t *device_status(const struct device *device)
 
     if (device->vbd)
         vbd_counters(device->vbd, &counters);
-    return json_pack("{s:I, s:I, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                     "domain", (json_int_t)device->place.domain, "device",
-                     (json_int_t)device->place.device, "kind", device->place.kind, "state",
-                     state_names[device->state], "writable", !device->nodes.read_only, "problem",
-                     device->problem, "requests-active", (json_int_t)counters.active, "reads",
-                     (json_int_t)counters.reads, "writes", (json_int_t)counters.writes, "flushes",
-                     (json_int_t)counters.flushes, "discards", (json_int_t)counters.discards,
-                     "read-sectors", (json_int_t)counters.read_sectors, "written-sectors",
-                     (json_int_t)counters.written_sectors, "errors", (json_int_t)counters.errors);
+    return json_pack(
+        "{s:I, s:I, s:s, s:s, s:b, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+        "domain", (json_int_t)device->place.domain, "device", (json_int_t)device->place.device,
+        "kind", device->place.kind, "state", state_names[device->state], "writable",
+        !device->nodes.read_only, "held", device->held, "handed-over", device->away, "problem",
+        device->problem, "requests-active", (json_int_t)counters.active, "reads",
+        (json_int_t)counters.reads, "writes", (json_int_t)counters.writes, "flushes",
+        (json_int_t)counters.flushes, "discards", (json_int_t)counters.discards, "read-sectors",
+        (json_int_t)counters.read_sectors, "written-sectors", (json_int_t)counters.written_sectors,
+        "errors", (json_int_t)counters.errors);
 }

@@ -65,6 +65,8 @@ int vbd_connect(struct plane *plane, const struct vbd_parameters *parameters, st
 
 /* Takes no more requests; those under way go on. */
 void vbd_stop(struct vbd *vbd);
+/* Takes requests again. */
+void vbd_go_on(struct vbd *vbd);
 /* Nothing is under way. */
 bool vbd_idle(const struct vbd *vbd);
 /* Lets go of everything of the guest's; the journal's file stays. The pointer is invalid

@@ -101,6 +101,13 @@ void vbd_stop(struct vbd *vbd)
     vbd->stopped = true;
 }
 
+void vbd_go_on(struct vbd *vbd)
+{
+    vbd->stopped = false;
+    vbd_kick_all(vbd);
+    plane_wake_at(vbd->plane, replica_loop_now(vbd->plane->loop));
+}
+
 bool vbd_idle(const struct vbd *vbd)
 {
     return vbd->active == 0;

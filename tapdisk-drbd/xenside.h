@@ -30,6 +30,11 @@ void xenside_close(struct xenside *xen);
 void xenside_changed(struct xenside *xen);
 void xenside_resized(struct xenside *xen, uint64_t size);
 
+/* The library's question whether the Primary role may go to the peer; answered with
+ * replica_handover_answer. And how it ended. */
+void xenside_handover_asked(struct xenside *xen, uint32_t number, bool take_back);
+void xenside_handover_ended(struct xenside *xen, uint32_t number, bool gone);
+
 /* Vbds that are open for writing; `why` names their domains. */
 unsigned xenside_writers(const struct xenside *xen, char *why, size_t why_bytes);
 

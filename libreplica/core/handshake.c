@@ -91,9 +91,10 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return core->peer_used == 0 && resync_idle(core) && !core->session.flush_tag &&
-           core->loss.phase == LOSS_NONE && core->size > 0 && phase != COMMAND_PROMOTE_PERSIST &&
-           phase != COMMAND_DEMOTE_PERSIST && phase != COMMAND_UUID_PERSIST;
+    return core->peer_used == 0 && resync_idle(core) && verify_idle(core) &&
+           !core->session.flush_tag && core->loss.phase == LOSS_NONE && core->size > 0 &&
+           phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
+           phase != COMMAND_UUID_PERSIST && !handover_half_durable(core);
 }
 
 static void say_hello(struct core *core)
@@ -585,6 +586,7 @@ void session_go_live(struct core *core)
 
     session->phase = SESSION_LIVE;
     session->was_live = true;
+    session->discard = false; /* a later divergence is not the one that was given up */
     core->mode = MODE_REPLICATE;
     if (session->side == SYNC_SOURCE)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;

@@ -61,13 +61,15 @@ static uint64_t oldest(const struct core *core)
         at = min64(at, core->loss.asked_at);
     if (core->confirm.running && core->confirm.peer_pending)
         at = min64(at, core->confirm.peer_since);
-    return min64(at, resync_oldest(core));
+    return min64(at, min64(resync_oldest(core), verify_oldest(core)));
 }
 
 static bool answer_due(const struct core *core)
 {
     return oldest(core) != UINT64_MAX || session_handshaking(core) ||
-           core->command.phase == COMMAND_PROMOTE_ASK || core->command.phase == COMMAND_UUID_ASK;
+           core->command.phase == COMMAND_PROMOTE_ASK ||
+           core->command.phase == COMMAND_PROMOTE_HANDOVER ||
+           core->command.phase == COMMAND_UUID_ASK;
 }
 
 void liveness_start(struct core *core)

@@ -230,6 +230,8 @@ bool persist_done(struct core *core, uint64_t tag, int code)
     case TAG_RESYNC_ASK:
     case TAG_RESYNC_READ:
     case TAG_RESYNC_FLUSH:
+    case TAG_VERIFY_ASK:
+    case TAG_VERIFY_SERVE:
     case TAG_COMMAND:
     case TAG_LOSS:
         break;

@@ -245,7 +245,8 @@ static bool pump_finish(struct core *core)
 static void target_write(struct core *core, struct sync_slot *slot)
 {
     slot->phase = SYNC_SLOT_FLIGHT;
-    core_disk(core, slot->zero ? REPLICA_OP_WRITE_ZEROES : REPLICA_OP_WRITE, slot->range, false,
+    /* a discard leaves zeroes, and what is thin here stays thin */
+    core_disk(core, slot->zero ? REPLICA_OP_DISCARD : REPLICA_OP_WRITE, slot->range, false,
               slot->buffer, tag_make(TAG_RESYNC_ASK, slot->index, slot->generation));
 }
 

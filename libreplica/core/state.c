@@ -70,6 +70,13 @@ static const struct rule rules[] = {
      "%r: %n cannot know whether %p has newer data; connect it first, or `primary --force %r` if "
      "%p is dead"},
 
+    {COMMAND_VERIFY, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
+     "%r: a verification needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
+    {COMMAND_VERIFY, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %n is not UpToDate: there is nothing to compare yet"},
+    {COMMAND_VERIFY, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %p is not UpToDate: there is nothing to compare yet"},
+
     {COMMAND_NEW_UUID, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
      "%r: a new generation needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
     {COMMAND_NEW_UUID, 0, ~(unsigned)BIT(REPLICA_DISK_INCONSISTENT), 0, 0, COMMAND_CLEAR_BITMAP, 0,

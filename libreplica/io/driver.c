@@ -158,6 +158,14 @@ static void run_action(struct driver *driver, const struct action *action)
     case ACTION_LOG:
         run_log(driver, action);
         break;
+    case ACTION_HANDOVER_ASK:
+        driver->setup.handover_asked(driver->setup.argument, action->handover_ask.number,
+                                     action->handover_ask.take_back);
+        break;
+    case ACTION_HANDOVER_END:
+        driver->setup.handover_ended(driver->setup.argument, action->handover_end.number,
+                                     action->handover_end.gone);
+        break;
     case ACTION_KIND_COUNT:
         break;
     }
@@ -270,36 +278,76 @@ static void start_requests(struct driver *driver)
         start_request(driver, waiting_pop(driver));
 }
 
-void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
-                    replica_done *done, void *argument)
+static void queue_command(struct driver *driver, const struct queued_command *wanted)
 {
     struct queued_command *command = calloc(1, sizeof *command);
 
     if (!command) {
-        if (done)
-            done(argument, REPLICA_E_MEMORY, "out of memory");
+        if (wanted->done)
+            wanted->done(wanted->argument, REPLICA_E_MEMORY, "out of memory");
         return;
     }
-    *command =
-        (struct queued_command){.kind = kind, .flags = flags, .done = done, .argument = argument};
+    *command = *wanted;
     *driver->commands_last = command;
     driver->commands_last = &command->next;
     loop_kick(driver->setup.loop);
+}
+
+void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
+                    replica_done *done, void *argument)
+{
+    queue_command(driver, &(struct queued_command){
+                              .kind = kind, .flags = flags, .done = done, .argument = argument});
+}
+
+void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument)
+{
+    queue_command(driver, &(struct queued_command){.kind = COMMAND_VERIFY,
+                                                   .start = start,
+                                                   .stop = stop,
+                                                   .done = done,
+                                                   .argument = argument});
 }
 
 static void start_commands(struct driver *driver)
 {
     while (!driver->command && driver->commands) {
         struct queued_command *command = driver->commands;
-        struct event event = {
-            .kind = EVENT_COMMAND,
-            .command = {.kind = command->kind, .flags = command->flags, .cookie = command}};
+        struct event event = {.kind = EVENT_COMMAND,
+                              .command = {.kind = command->kind,
+                                          .flags = command->flags,
+                                          .start = command->start,
+                                          .stop = command->stop,
+                                          .cookie = command}};
         driver->commands = command->next;
         if (!driver->commands)
             driver->commands_last = &driver->commands;
         driver->command = command;
         driver_step(driver, &event);
     }
+}
+
+void driver_handover_answer(struct driver *driver, uint32_t number, int code, const char *text)
+{
+    driver->handover.due = true;
+    driver->handover.number = number;
+    driver->handover.code = code;
+    (void)snprintf(driver->handover.text, sizeof driver->handover.text, "%s", text);
+    loop_kick(driver->setup.loop);
+}
+
+static void answer_handover(struct driver *driver)
+{
+    struct event event = {.kind = EVENT_HANDOVER_ANSWER,
+                          .handover_answer = {.number = driver->handover.number,
+                                              .code = driver->handover.code,
+                                              .text = driver->handover.text}};
+
+    if (!driver->handover.due)
+        return;
+    driver->handover.due = false;
+    driver_step(driver, &event);
 }
 
 void driver_room(struct driver *driver)
@@ -318,6 +366,7 @@ static void turn_end(void *argument)
         link_room(driver->link);
     }
     start_requests(driver);
+    answer_handover(driver);
     start_commands(driver);
     if (link_queued_bytes(driver->link) > SUBMIT_FIRST_BYTES)
         loop_submit(driver->setup.loop);

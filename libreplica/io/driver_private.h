@@ -6,6 +6,7 @@
 #ifndef IO_DRIVER_PRIVATE_H
 #define IO_DRIVER_PRIVATE_H
 
+#include "digest.h"
 #include "driver.h"
 
 enum { ENTROPY_WORDS = 64 };
@@ -22,6 +23,7 @@ struct open_request {
 struct queued_command {
     enum command_kind kind;
     uint32_t flags;
+    uint64_t start, stop; /* COMMAND_VERIFY */
     replica_done *done;
     void *argument;
     struct queued_command *next;
@@ -41,11 +43,19 @@ struct driver {
     struct disk_job *starved, **starved_last; /* reads that wait for a buffer */
     unsigned under_way;                       /* disk and metadata operations */
     bool link_room;                           /* the link's pool has memory again */
+    struct digest *digest;
 
     struct open_request *open, *free_open;
     struct replica_request *waiting, **waiting_last;
     struct queued_command *commands, **commands_last;
     struct queued_command *command; /* the one inside the core */
+
+    struct {
+        bool due;
+        uint32_t number;
+        int code;
+        char text[ACTION_TEXT_MAX];
+    } handover; /* the client's answer, for the turn's end */
 
     char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
     char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */

@@ -63,6 +63,7 @@ void fake_xen_reset(void)
     if (world.view == MAP_FAILED)
         abort();
     fake_store_reset();
+    fake_domain_reset();
 }
 
 struct fake_leaks fake_xen_leaks(void)

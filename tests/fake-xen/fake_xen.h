@@ -59,6 +59,22 @@ void fake_store_write_bytes(const char *path, const void *bytes, size_t length);
 void fake_store_conflicts(unsigned count);
 unsigned fake_store_reads(void);
 
+/* ---- domains
+ * ---------------------------------------------------------------------------------------- */
+
+enum { FAKE_DOMAINS = 256 };
+
+/* After a reset all run. */
+enum fake_domain {
+    FAKE_DOMAIN_RUNNING,
+    FAKE_DOMAIN_PAUSED,
+    FAKE_DOMAIN_SUSPENDED,
+    FAKE_DOMAIN_CRASHED,
+    FAKE_DOMAIN_GONE
+};
+void fake_domain(uint32_t domain, enum fake_domain state);
+void fake_domain_reset(void); /* fake_xen_reset does it too */
+
 /* ---- what must be zero at the end of a test
  * -------------------------------------------------------- */
 

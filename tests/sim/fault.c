@@ -17,9 +17,11 @@ enum fault {
     FAULT_BOTH,
     FAULT_MID_STEP, /* a kill or a power cut between two actions of one step */
     FAULT_HANDOVER,
+    FAULT_MIGRATE,
     FAULT_DISCONNECT,
     FAULT_INTRUDE, /* promote on the peer of a Primary */
     FAULT_DOWN,
+    FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
     FAULT_COUNT
 };
 
@@ -34,6 +36,7 @@ static const struct {
     [FAULT_BOTH] = {"both", 8},         [FAULT_MID_STEP] = {"mid-step", 14},
     [FAULT_HANDOVER] = {"handover", 8}, [FAULT_DISCONNECT] = {"disconnect", 5},
     [FAULT_INTRUDE] = {"intrude", 4},   [FAULT_DOWN] = {"down", 3},
+    [FAULT_MIGRATE] = {"migrate", 24},  [FAULT_VERIFY] = {"verify", 6},
 };
 
 static enum fault fault_draw(struct sim_world *world)
@@ -182,6 +185,9 @@ static void fault_do(struct sim_world *world, enum fault fault)
     case FAULT_HANDOVER:
         world->prefer = 1 - world->prefer;
         break;
+    case FAULT_MIGRATE:
+        migrate_begin(world);
+        break;
     case FAULT_DISCONNECT:
         fault_disconnect(world);
         break;
@@ -190,6 +196,10 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_DOWN:
         fault_down(world);
+        break;
+    case FAULT_VERIFY:
+        if (victim->up && victim->attached && !victim->frozen)
+            host_command(victim, COMMAND_VERIFY, 0);
         break;
     case FAULT_COUNT:
         break;

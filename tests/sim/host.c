@@ -59,7 +59,8 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
                                    .ping_timeout = 20 * MS,
                                    .connect_interval = 30 * MS,
                                    .ko_count = 7,
-                                   .confirm_interval = 10 * MS};
+                                   .confirm_interval = 10 * MS,
+                                   .verify_digest = CORE_DIGEST_SHA256};
     memcpy(config->node, name[host->index], strlen(name[host->index]) + 1);
     memcpy(config->peer_node, name[1 - host->index], strlen(name[1 - host->index]) + 1);
 }
@@ -176,6 +177,8 @@ static void host_forget(struct sim_host *host)
     memset(host->command, 0, sizeof host->command);
     host->commands = 0;
     host->owes = 0;
+    host->discarding = false;
+    host->asked = 0;
     if (host->world->promoting == host->index)
         host->world->promoting = -1;
     if (host->world->demoting == host->index)
@@ -256,6 +259,12 @@ static void host_act(struct sim_host *host, const struct action *action)
     case ACTION_HANDLER:
         world_at(world, SIM_HANDLER, host->index, world->now + MS, action->handler.handler,
                  host->process);
+        break;
+    case ACTION_HANDOVER_ASK:
+        migrate_asked(host, action->handover_ask.number, action->handover_ask.take_back);
+        break;
+    case ACTION_HANDOVER_END:
+        migrate_ended(host, action->handover_end.number, action->handover_end.gone);
         break;
     case ACTION_LOG:
         TRACE(world, "%c: log: %s", 'A' + host->index, action->log.text);

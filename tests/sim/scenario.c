@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * scenario.c - runs the schedules that were written by hand, each for one known wound, and holds
- * those about the link and the operator; scenario_crash.c has those about crashes.
+ * those about the link and the operator; scenario_crash.c has those about crashes,
+ * scenario_disk.c those about disks.
  *
  * Each is run with several seeds: latencies, and with them the interleaving, differ. All end as a
  * random schedule does: no more faults, and the pair must converge.
@@ -371,7 +372,10 @@ const struct scenario *scenario_at(unsigned index)
     if (index < LINK_COUNT)
         return &scenarios_link[index];
     index -= LINK_COUNT;
-    return index < scenario_crash_count ? &scenarios_crash[index] : NULL;
+    if (index < scenario_crash_count)
+        return &scenarios_crash[index];
+    index -= scenario_crash_count;
+    return index < scenario_disk_count ? &scenarios_disk[index] : NULL;
 }
 
 int scenario_run(struct sim_world *world, const struct scenario *scenario, uint64_t seed)

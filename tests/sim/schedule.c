@@ -63,7 +63,8 @@ bool schedule_settled(const struct sim_world *world)
             return false;
         primaries += status->role == REPLICA_ROLE_PRIMARY;
     }
-    return primaries == 1 && world->writes_issued >= world->profile.writes_wanted &&
+    return primaries == 1 && world->migration.phase == MIGRATE_NONE &&
+           world->writes_issued >= world->profile.writes_wanted &&
            world->host[0].guest.running != world->host[1].guest.running;
 }
 

@@ -56,7 +56,11 @@ struct pair_node {
     int answer_code;                                  /* of the last command */
     bool answered;
     char answer_text[ACTION_TEXT_MAX];
-    bool wants_link; /* LINK_CONNECT without a stream yet */
+    int handover_code; /* the shell's answer to ACTION_HANDOVER_ASK */
+    const char *handover_text;
+    bool handover_late;       /* the test answers by pair_handover_answer */
+    uint32_t handover_number; /* of the last question */
+    bool wants_link;          /* LINK_CONNECT without a stream yet */
 };
 
 struct pair_request {
@@ -92,8 +96,13 @@ void pair_crash(struct pair *pair,
                 unsigned index); /* the core and what waits is gone; attach next */
 void pair_attach(struct pair *pair, unsigned index);
 
+/* The shell's answer to the last question: 0 is yes. */
+void pair_handover_answer(struct pair *pair, unsigned index, int code, const char *text);
+
 /* Gives a command and runs; its code. */
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
+/* The same for a verification from byte `start` to `stop`. */
+int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop);
 /* Only gives it. */
 void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
 

@@ -17,6 +17,8 @@ static void node_init(struct pair *pair, unsigned index, uint64_t data_bytes)
 
     node->pair = pair;
     node->letter = (char)('a' + index);
+    node->handover_code = REPLICA_E_PEER_PRIMARY;
+    node->handover_text = "its guest (domain 5) runs there";
     node->data_bytes = data_bytes;
     node->meta_bytes = 4u << 20;
     node->data = mmap(NULL, data_bytes, PROT_READ | PROT_WRITE,
@@ -43,6 +45,7 @@ void pair_attach(struct pair *pair, unsigned index)
         .connect_interval = 10ull * PAIR_SECOND,
         .ko_count = 7,
         .confirm_interval = PAIR_SECOND,
+        .verify_digest = CORE_DIGEST_CRC32C,
     };
     struct replica_error error;
 
@@ -114,6 +117,18 @@ void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_
     node->answered = false;
     node->answer_text[0] = 0;
     pair_step(node, &event);
+}
+
+int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop)
+{
+    struct pair_node *node = &pair->node[index];
+    struct event event = {
+        .kind = EVENT_COMMAND,
+        .command = {.kind = COMMAND_VERIFY, .start = start, .stop = stop, .cookie = node}};
+
+    node->answered = false;
+    pair_step(node, &event);
+    return node->answer_code;
 }
 
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)
