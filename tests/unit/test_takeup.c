@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "plane_help.h"
+#include "tapdisk-drbd/plane_private.h"
 
 enum {
     PLACES = 64,
@@ -172,6 +173,23 @@ static void live(bool resume, bool stop_early, unsigned turns_first)
         fake_event(front.port);
         fake_loop_turn(loop, 0);
     }
+}
+
+/* The linker puts this in place of queue_push (--wrap): a child that is armed stops before answers
+ * are shown, and after. */
+static bool armed;
+void __real_queue_push(struct queue *queue);
+void __wrap_queue_push(struct queue *queue);
+
+void __wrap_queue_push(struct queue *queue)
+{
+    bool stop = armed && ring_has_news(&queue->ring);
+
+    if (stop)
+        (void)raise(SIGSTOP);
+    __real_queue_push(queue);
+    if (stop)
+        (void)raise(SIGSTOP);
 }
 
 static void expect_stopped(pid_t child, int number)
@@ -348,6 +366,100 @@ START_TEST(descriptors_were_read_once)
 }
 END_TEST
 
+/* A child that has answers which it has not shown, at the first instruction of showing them. */
+static pid_t child_before_push(bool resume)
+{
+    pid_t child = fork();
+
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        armed = true;
+        live(resume, false, UINT32_MAX);
+    }
+    expect_stopped(child, SIGSTOP);
+    return child;
+}
+
+static void end_child(pid_t child)
+{
+    int status;
+
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+}
+
+/* Steps; true: the push is over. */
+static bool step_in_push(pid_t child, unsigned count)
+{
+    int status;
+
+    while (count--) {
+        ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, child, NULL, NULL), 0);
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFSTOPPED(status));
+        if (WSTOPSIG(status) == SIGSTOP)
+            return true;
+    }
+    return false;
+}
+
+/* Each life dies one instruction later in the middle of showing its answers. */
+START_TEST(every_instruction_of_a_push)
+{
+    struct vbd *vbd = NULL;
+    unsigned count = 0;
+    bool over = false;
+
+    dice = 99;
+    for (; !over && count < 4000; count++) {
+        pid_t child;
+
+        while (outstanding() < 2)
+            guest_puts(2);
+        child = child_before_push(count > 0);
+        over = step_in_push(child, count);
+        end_child(child);
+        guest_takes();
+        vbd = take_up();
+        turns(4);
+        guest_takes();
+        ck_assert_msg(outstanding() == 0, "killed after %u instructions: %u forgotten", count,
+                      outstanding());
+        vbd_disconnect(vbd);
+    }
+    ck_assert(over);
+    ck_assert_uint_gt(count, 50);
+    ck_assert_uint_eq(answered, sequence);
+    check_disk();
+}
+END_TEST
+
+/* A response that was put and not shown does not count, even when its number is used by another. */
+START_TEST(an_answer_that_was_not_shown_is_none)
+{
+    struct vbd *vbd;
+    struct front_segment out = {DATA, 0, 7};
+
+    front_put(&front, BLKIF_WRITE, 1, 0, &out, 1);
+    front_put(&front, BLKIF_WRITE, 2, 8, &out, 1);
+    front_push(&front, true);
+    end_child(child_before_push(false));
+    fake_replica_hold(replica, true);
+    vbd = take_up();
+    for (unsigned i = 3; i < 5; i++) /* beyond the end: answered at once */
+        front_put(&front, BLKIF_WRITE, i, SECTORS, &out, 1);
+    front_push(&front, true);
+    turns(3);
+    expect(&front, 3, BLKIF_ERROR);
+    expect(&front, 4, BLKIF_ERROR);
+    die(vbd);
+    (void)take_up();
+    turns(3);
+    expect(&front, 1, BLKIF_OKAY);
+    expect(&front, 2, BLKIF_OKAY);
+}
+END_TEST
+
 /* Records that contradict each other, or the ring: refused, and nothing of the guest's is held. */
 START_TEST(contradictions_are_refused)
 {
@@ -399,6 +511,8 @@ int main(void)
     tcase_add_checked_fixture(tcase, begin, end);
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, killed_at_any_instruction, 0, SEEDS);
+    tcase_add_test(tcase, every_instruction_of_a_push);
+    tcase_add_test(tcase, an_answer_that_was_not_shown_is_none);
     tcase_add_test(tcase, old_order);
     tcase_add_test(tcase, descriptors_were_read_once);
     tcase_add_loop_test(tcase, contradictions_are_refused, 0, 5);
