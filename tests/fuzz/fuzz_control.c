@@ -59,6 +59,13 @@ void driver_command(struct driver *driver, enum command_kind kind, uint32_t flag
     world.commands[world.command_count++].argument = argument;
 }
 
+void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument)
+{
+    fuzz_require(start <= METADATA_DATA_BYTES_MAX && stop <= METADATA_DATA_BYTES_MAX);
+    driver_command(driver, COMMAND_VERIFY, 0, done, argument);
+}
+
 const struct core *driver_core(const struct driver *driver)
 {
     (void)driver;
