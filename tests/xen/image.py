@@ -333,7 +333,7 @@ def make_ext4(folder, image, spare_mib=8, size_mib=None):
 def boot_files(suite, hvm=False):
     """Directory with dom0.cpio, guest.cpio and tools.ext4 for a suite."""
     root = root_image(suite, hvm)
-    digest = recipe_hash("boot", 2, os.path.basename(root),
+    digest = recipe_hash("boot", 3, os.path.basename(root),
                          file_hashes(os.path.join(HERE, "dom0")),
                          file_hashes(os.path.join(HERE, "guest")))
     name = f"boot-{suite}" + ("-hvm" if hvm else "")
