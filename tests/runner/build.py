@@ -15,6 +15,7 @@ PACKAGES = {
     "sim": BUILD,
     "mutants": BUILD,
     "fuzz": BUILD + ["clang"],
+    "model": ["spin", "gcc"],
     "pair": BUILD + ["qemu-utils", "libnbd-bin", "fio", "e2fsprogs"],
     "bench": BUILD + ["qemu-system-common", "fio"],
     "xen": BUILD + ["qemu-system-x86", "mmdebstrap", "e2fsprogs", "cpio", "zstd", "util-linux"],

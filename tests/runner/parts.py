@@ -215,6 +215,13 @@ def pair(options, builds, tally):
     last_line_counts("pair", command, tally, "pair scenarios")
 
 
+def model(options, builds, tally):
+    command = Command([sys.executable, f"{builds.root}/tests/model/run.py",
+                       *(["--long"] if options.long else [])],
+                      builds.log("model"), 7200 if options.long else 900, echo=tally.say)
+    last_line_counts("model", command, tally, "model configurations")
+
+
 def bench(options, builds, tally):
     directory = builds.get("gcc")
     if not directory or not programs_there(directory, "bench", tally):
