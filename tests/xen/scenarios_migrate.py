@@ -27,11 +27,12 @@ def epochs(host):
 
 
 def start_writing(lab, **resource_settings):
-    """A guest on alpha that stamps its blocks without end."""
-    pair = lab.pair()
+    """A guest on alpha that stamps its blocks without end. A PVH one: Debian's Xen
+    is built without shadow paging, and does not migrate PV guests live."""
+    pair = lab.pair(svm=True)
     resource = lab.resource(pair, **resource_settings)
     resource.create()
-    guest = lab.guest("vm1", [resource.disk_line()])
+    guest = lab.guest("vm1", [resource.disk_line()], kind="pvh")
     guest.start(pair.alpha)
     size = disk_size(guest)
     load = guest.stamp(blocks=4096, depth=8, max=8, flush=16)
