@@ -210,7 +210,7 @@ static void publish_ring(const char *directory, const struct front *front)
     if (front->pages == 1)
         put_number(directory, "ring-ref", front->first_page);
     for (unsigned i = 0; front->pages > 1 && i < front->pages; i++) {
-        char leaf[16];
+        char leaf[32];
 
         (void)snprintf(leaf, sizeof leaf, "ring-ref%u", i);
         put_number(directory, leaf, front->first_page + i);
