@@ -200,6 +200,7 @@ enum session_phase {
     SESSION_FLUSH,       /* what an old session wrote is made durable */
     SESSION_HELLO,       /* our HELLO is out */
     SESSION_STATE,       /* our STATE is out */
+    SESSION_HANDLER,     /* target: before-resync-target runs */
     SESSION_PREPARE_MAP, /* target of a full sync: the set bitmap is being written */
     SESSION_PREPARE,     /* the verdict's superblock is being written */
     SESSION_READY,       /* no sync: our second STATE is out */
@@ -251,11 +252,30 @@ struct loss {
         LOSS_NONE,
         LOSS_BITMAP,     /* of the peer: the bits are being written */
         LOSS_GENERATION, /* of the peer: the new generation is being written */
-        LOSS_DISK        /* of our disk: the peer makes a new generation durable */
+        LOSS_FROZEN,     /* of the peer: marked, but nobody has said that we may go on alone */
+        LOSS_FAILING, /* frozen, and the role is given up: what waits is answered with an error */
+        LOSS_DISK     /* of our disk: the peer makes a new generation durable */
     } phase;
+    bool resumed;   /* the operator has: until the peer is back */
+    uint64_t since; /* when a Primary lost its peer, or took the role without it; 0: has it */
     uint64_t ticket;
     uint32_t generation; /* of the question to the peer */
     uint64_t asked_at;
+};
+
+/* ---- the fence-peer handler (fence.c) -------------------------------------------------------- */
+
+struct fence {
+    enum fence_phase {
+        FENCE_NONE,
+        FENCE_RUNS,
+        FENCE_ANSWERED, /* `status` is its answer; it waits for a handshake to end */
+        FENCE_GOOD,     /* the peer is Outdated, Inconsistent or dead */
+        FENCE_FAILED
+    } phase;
+    bool promoting; /* it was asked for a promotion */
+    uint32_t serial;
+    int status;
 };
 
 struct liveness {
@@ -319,6 +339,9 @@ enum command_phase {
     COMMAND_DEMOTE_PERSIST,
     COMMAND_UUID_ASK,
     COMMAND_UUID_PERSIST,
+    COMMAND_INVALIDATE_ASK,     /* the peer was asked */
+    COMMAND_INVALIDATE_PERSIST, /* our own: Inconsistent is being written */
+    COMMAND_OUTDATE_PERSIST,
     COMMAND_UNLINK, /* waits for the stream's end */
     COMMAND_DOWN_BITMAP,
     COMMAND_DOWN_SUPER
@@ -340,7 +363,7 @@ struct command {
 
 /* What the peer asked to have persisted before it is answered. */
 struct grant {
-    uint8_t type; /* WIRE_PROMOTE, WIRE_NEW_UUID; 0: none */
+    uint8_t type; /* WIRE_PROMOTE, WIRE_NEW_UUID, WIRE_INVALIDATE; 0: none */
     uint64_t tag, ticket, epoch, bitmap_ticket;
 };
 
@@ -387,6 +410,7 @@ struct core {
     struct persist persist;
     struct session session;
     struct loss loss;
+    struct fence fence;
     struct liveness liveness;
     struct resync resync;
     struct command command;
@@ -398,7 +422,7 @@ struct core {
         enum replica_disk disk, peer_disk;
         enum replica_connection connection;
         enum replica_replication replication;
-        bool suspended;
+        bool suspended, fencing;
         uint64_t epoch, current;
     } seen; /* what the last ACTION_STATE_CHANGED told */
 };

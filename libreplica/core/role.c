@@ -69,6 +69,8 @@ static bool pump_wait(struct core *core)
 
     if (session_handshaking(core) || core->grant.type)
         return false;
+    if (!fence_promotes(core))
+        return core->command.phase == COMMAND_IDLE;
     code = state_allows(core, COMMAND_PROMOTE, core->command.flags, text);
     if (code) {
         command_answer(core, code, "%s", text);
@@ -99,6 +101,8 @@ static bool pump_persisted(struct core *core)
         return false;
     core->role = REPLICA_ROLE_PRIMARY;
     core->disk = REPLICA_DISK_UPTODATE;
+    if (!session_live(core))
+        core->loss.since = core->now;
     core_log(core, LOG_LEVEL_NOTICE, "Primary under epoch %" PRIu64, core->super.epoch);
     command_answer(core, 0, "%s", "");
     if (forced && session_live(core)) /* now there is somebody to sync from */
@@ -193,6 +197,7 @@ void role_peer_demoted(struct core *core, const struct wire_message *message)
 
 void role_demote(struct core *core)
 {
+    loss_give_up(core);
     core->command.phase = COMMAND_DEMOTE_DRAIN;
 }
 
@@ -383,6 +388,8 @@ static bool pump_grant(struct core *core)
     if (grant->type == WIRE_PROMOTE) {
         core->peer_role = REPLICA_ROLE_PRIMARY;
         answer_promote(core, grant->tag, 0);
+    } else if (grant->type == WIRE_INVALIDATE) {
+        invalidate_granted(core);
     } else {
         uptodate_by_uuid(core);
         if (!(core->super.flags & METADATA_FULL_SYNC))
@@ -398,7 +405,8 @@ void role_link_lost(struct core *core)
 {
     if (core->command.phase == COMMAND_PROMOTE_ASK)
         core->command.phase = COMMAND_PROMOTE_WAIT;
-    else if (core->command.phase == COMMAND_UUID_ASK)
+    else if (core->command.phase == COMMAND_UUID_ASK ||
+             core->command.phase == COMMAND_INVALIDATE_ASK)
         command_answer(core, REPLICA_E_LINK,
                        "%s: the link to %s was lost; look at status, then try again",
                        core->config.resource, core->config.peer_node);
@@ -429,6 +437,9 @@ bool role_pump(struct core *core)
     case COMMAND_ATTACH_SAVE:
     case COMMAND_PROMOTE_ASK:
     case COMMAND_UUID_ASK:
+    case COMMAND_INVALIDATE_ASK:
+    case COMMAND_INVALIDATE_PERSIST:
+    case COMMAND_OUTDATE_PERSIST:
     case COMMAND_UNLINK:
     case COMMAND_DOWN_BITMAP:
     case COMMAND_DOWN_SUPER:

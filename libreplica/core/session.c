@@ -299,6 +299,12 @@ static void live_message(struct core *core, const struct wire_message *message,
     case WIRE_NEW_UUID_ACK:
         role_new_uuid_answered(core, message);
         break;
+    case WIRE_INVALIDATE:
+        invalidate_asked(core, message);
+        break;
+    case WIRE_INVALIDATE_ACK:
+        invalidate_answered(core, message);
+        break;
     case WIRE_RESYNC_READ:
     case WIRE_RESYNC_DATA:
     case WIRE_RESYNC_ACK:

@@ -96,6 +96,8 @@ static const struct rule rules[WIRE_TYPE_COUNT] = {
     [WIRE_RESYNC_DATA] = {"RESYNC_DATA", 0, BIT_ZERO, WIRE_DATA_BYTES_MAX, DATA_ON_OK},
     [WIRE_RESYNC_ACK] = {"RESYNC_ACK", 0, 0, 0, DATA_NONE},
     [WIRE_RESYNC_DONE] = {"RESYNC_DONE", 0, 0, 0, DATA_NONE},
+    [WIRE_INVALIDATE] = {"INVALIDATE", 0, 0, 0, DATA_NONE},
+    [WIRE_INVALIDATE_ACK] = {"INVALIDATE_ACK", 0, 0, 0, DATA_NONE},
 };
 
 _Static_assert((int)METADATA_BLOCK_BYTES <= (int)WIRE_BODY_BYTES_MAX, "a bitmap block is a body");

@@ -49,11 +49,13 @@ enum wire_type {
     WIRE_NEW_UUID_ACK,
     WIRE_BITMAP, /* one bitmap block; blocks that are not sent are empty */
     WIRE_BITMAP_DONE,
-    WIRE_RESYNC_READ, /* target asks the source for a range */
-    WIRE_RESYNC_DATA, /* payload, or the `zero` flag instead of it */
-    WIRE_RESYNC_ACK,  /* target has written it */
-    WIRE_RESYNC_DONE, /* target: every bit is clear and flushed; source persists and answers the
-                         same */
+    WIRE_RESYNC_READ,    /* target asks the source for a range */
+    WIRE_RESYNC_DATA,    /* payload, or the `zero` flag instead of it */
+    WIRE_RESYNC_ACK,     /* target has written it */
+    WIRE_RESYNC_DONE,    /* target: every bit is clear and flushed; source persists and answers the
+                            same */
+    WIRE_INVALIDATE,     /* "give your data up, and sync from me in full" */
+    WIRE_INVALIDATE_ACK, /* it is Inconsistent, durably, or a code */
     WIRE_TYPE_COUNT
 };
 

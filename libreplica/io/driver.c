@@ -78,6 +78,11 @@ static void run_answer(struct driver *driver, const struct action *action)
 {
     struct queued_command *command = action->answer.cookie;
 
+    if (command == driver->urgent) {
+        driver->urgent = NULL;
+        command_over(command, action->answer.code, action->answer.text);
+        return;
+    }
     if (command != driver->command)
         return;
     driver->command = NULL;
@@ -150,7 +155,8 @@ static void run_action(struct driver *driver, const struct action *action)
         run_answer(driver, action);
         break;
     case ACTION_HANDLER:
-        log_line(driver->setup.log, LOG_NOTICE, "handler %u is not run", action->handler.handler);
+        log_line(driver->setup.log, LOG_NOTICE, "handler %d is not run",
+                 (int)action->handler.handler);
         break;
     case ACTION_STATE_CHANGED:
         driver->changed = true;
@@ -285,6 +291,23 @@ void driver_command(struct driver *driver, enum command_kind kind, uint32_t flag
     *driver->commands_last = command;
     driver->commands_last = &command->next;
     loop_kick(driver->setup.loop);
+}
+
+void driver_command_now(struct driver *driver, enum command_kind kind, replica_done *done,
+                        void *argument)
+{
+    struct queued_command *command = calloc(1, sizeof *command);
+    struct event event = {.kind = EVENT_COMMAND, .command = {.kind = kind, .cookie = command}};
+
+    if (!command || driver->urgent) {
+        free(command);
+        if (done)
+            done(argument, REPLICA_E_MEMORY, "out of memory");
+        return;
+    }
+    *command = (struct queued_command){.kind = kind, .done = done, .argument = argument};
+    driver->urgent = command;
+    driver_step(driver, &event); /* which answers it */
 }
 
 static void start_commands(struct driver *driver)

@@ -44,6 +44,10 @@ void driver_submit(struct driver *driver, struct replica_request *request);
 void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
                     replica_done *done, void *argument);
 
+/* The same, ahead of what waits; only for a command that the core never makes wait. */
+void driver_command_now(struct driver *driver, enum command_kind kind, replica_done *done,
+                        void *argument);
+
 /* The link's pool has memory again: to be called from the pool's `room`. */
 void driver_room(struct driver *driver);
 

@@ -46,6 +46,7 @@ struct driver {
     struct replica_request *waiting, **waiting_last;
     struct queued_command *commands, **commands_last;
     struct queued_command *command; /* the one inside the core */
+    struct queued_command *urgent;  /* of driver_command_now; asked, and not answered yet */
 
     char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
     char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */

@@ -138,6 +138,10 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
     case COMMAND_ATTACH:
     case COMMAND_CONNECT:
     case COMMAND_DISCONNECT:
+    case COMMAND_INVALIDATE:
+    case COMMAND_INVALIDATE_REMOTE:
+    case COMMAND_OUTDATE:
+    case COMMAND_RESUME_IO:
     case COMMAND_KIND_COUNT:
         break;
     }
@@ -165,6 +169,9 @@ static void look_after_host(struct sim_host *host)
     if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&
         !(world->healing && world->profile.reckless && has_refused(host)))
         host_command(host, COMMAND_CONNECT, 0);
+    if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
+        host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)
+        host_command(host, COMMAND_RESUME_IO, 0);
     if (host->guest.running)
         guest_wake(host);
 }

@@ -106,6 +106,7 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
     struct sim_oracle *oracle = &world->oracle;
     struct sim_write *write = &oracle->write[request->stamp];
     bool local = host->status.disk == REPLICA_DISK_UPTODATE;
+    bool there = write->peer_acked; /* unless a power cut has taken it since */
 
     if (!write->peer_acked)
         oracle_alone(host, request->stamp);
@@ -119,9 +120,11 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
         floor_raise(oracle, host->index, i, request->stamp);
         if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp)
             floor_raise(oracle, 1 - host->index, i, request->stamp);
+        else
+            there = false;
     }
     write->acked = write->on[host->index] = true;
-    write->on[1 - host->index] = write->peer_acked;
+    write->on[1 - host->index] = there;
     oracle->acked[oracle->acked_count++] = request->stamp;
     oracle->acked_in_tenure[host->index] = true;
     oracle->tenure_generation[host->index] = host->status.generation.current;

@@ -56,7 +56,8 @@ struct pair_node {
     int answer_code;                                  /* of the last command */
     bool answered;
     char answer_text[ACTION_TEXT_MAX];
-    bool wants_link; /* LINK_CONNECT without a stream yet */
+    uint32_t handler_serial; /* of the last ACTION_HANDLER */
+    bool wants_link;         /* LINK_CONNECT without a stream yet */
 };
 
 struct pair_request {
@@ -69,6 +70,7 @@ struct pair_request {
 
 struct pair {
     struct pair_node node[2];
+    struct core_config policies; /* only what pair_tune copies; of the next attach */
     bool linked;
     uint64_t now, entropy;
     uint64_t events_left; /* a run that never ends is a failure */
@@ -96,6 +98,12 @@ void pair_attach(struct pair *pair, unsigned index);
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
 /* Only gives it. */
 void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
+
+/* Both nodes anew, with the policies (fencing, on_peer_loss, handlers, after_sb) that are set in
+ * `pair->policies`. What they hold on disk stays. */
+void pair_restart(struct pair *pair);
+/* A handler's script ends. */
+void pair_handler_done(struct pair *pair, unsigned index, enum core_handler handler, int status);
 
 /* Connects, clears the bitmap of new disks; both UpToDate afterwards. */
 void pair_clear(struct pair *pair);

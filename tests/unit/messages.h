@@ -98,6 +98,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_PROMOTE_ACK:
     case WIRE_NEW_UUID_ACK:
     case WIRE_RESYNC_ACK:
+    case WIRE_INVALIDATE_ACK:
         message.code = coin ? REPLICA_E_IO : 0;
         break;
     case WIRE_BITMAP:
@@ -111,6 +112,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_NEW_UUID:
     case WIRE_BITMAP_DONE:
     case WIRE_RESYNC_DONE:
+    case WIRE_INVALIDATE:
     case WIRE_TYPE_COUNT:
         break;
     }
