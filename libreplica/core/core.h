@@ -29,6 +29,7 @@
 #include "libreplica/words.h"
 #include "alloc.h"
 #include "metadata.h"
+#include "split.h"
 #include "wire.h"
 
 struct core;           /* heap object, one resource */
@@ -42,6 +43,9 @@ enum core_fencing {
     CORE_FENCING_RESOURCE_AND_STONITH
 };
 enum core_peer_loss { CORE_PEER_LOSS_CONTINUE, CORE_PEER_LOSS_FREEZE };
+/* A Primary would have to become a resync target: never done; is `pri-lost` called? */
+enum core_rr_conflict { CORE_RR_CONFLICT_DISCONNECT, CORE_RR_CONFLICT_CALL_PRI_LOST };
+
 /* What may be run outside of the core, by DRBD's names. Only a handler that `handlers` names is
  * ever asked for; fence-peer and before-resync-target are waited for. */
 enum core_handler {
@@ -76,6 +80,8 @@ struct core_config {
     enum core_fencing fencing;
     enum core_peer_loss on_peer_loss;
     enum core_io_error on_io_error;
+    struct split_policies after_sb;
+    enum core_rr_conflict rr_conflict;
     uint32_t handlers; /* 1 << enum core_handler: there is a script for it */
 };
 

@@ -158,6 +158,8 @@ void handshake_pong(struct core *core, uint64_t value);
 void verdict_decide(struct core *core);
 /* Epoch and lineage are what the session needs: makes them durable. */
 void verdict_prepare(struct core *core);
+/* Both are Primary; the session is about to end. Tells the handlers. */
+void verdict_two_primaries(struct core *core);
 void verdict_handler_done(struct core *core, const struct event *event);
 
 /* ---- loss.c

@@ -36,6 +36,8 @@ enum {
 
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
+/* and from this bit on: its after-sb policies (split_encode) */
+enum { CORE_STATE_SPLIT_SHIFT = 8 };
 
 /* ---- tags: kind, slot and generation in one number, so that a late or forged answer finds
  * nobody ----------------------------------------------------------------------------------------
@@ -222,6 +224,7 @@ struct session {
     bool hurry;   /* dial again at once */
     bool discard; /* an operator gave up what this node has and the peer has not */
     bool peer_discards;
+    uint32_t peer_split; /* its policies after a split brain */
     uint64_t connect_at;
     int last_code;
     uint64_t flush_tag;   /* of the flush under way; 0: none */

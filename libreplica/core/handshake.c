@@ -161,6 +161,7 @@ static bool is_acceptable(struct core *core, const struct wire_state *state)
         return false;
     }
     if (core->role == REPLICA_ROLE_PRIMARY && state->role == REPLICA_ROLE_PRIMARY) {
+        verdict_two_primaries(core);
         session_close(core, REPLICA_E_SPLIT_BRAIN, true,
                       "%s: %s and %s are both Primary; stop the guest on one, make it Secondary "
                       "(tapdrbdadm secondary %s), then connect",
@@ -207,6 +208,7 @@ void handshake_state(struct core *core, const struct wire_message *message)
     switch (core->session.phase) {
     case SESSION_STATE:
         core->session.peer_discards = message->flags & CORE_STATE_DISCARD;
+        core->session.peer_split = message->flags >> CORE_STATE_SPLIT_SHIFT;
         first_state(core, &message->state);
         break;
     case SESSION_PREPARE:

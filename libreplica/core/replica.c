@@ -185,7 +185,8 @@ void core_disk_failed(struct core *core, int code, const char *what)
              core->config.resource, core->config.node, what, replica_code_name(code),
              code == REPLICA_E_NO_SPACE ? " (its storage is full: free some space)" : "");
     core->disk = REPLICA_DISK_FAILED;
-    handler_run(core, HANDLER_LOCAL_IO_ERROR);
+    if (core->config.on_io_error == CORE_IO_ERROR_CALL_HANDLER)
+        handler_run(core, HANDLER_LOCAL_IO_ERROR);
     core->grant.type = 0;
     abandon_command(core);
     core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);

@@ -49,6 +49,7 @@ void session_send_state(struct core *core)
     struct wire_message *message = core_send(core, WIRE_STATE, NULL);
 
     message->flags = core->session.discard ? CORE_STATE_DISCARD : 0;
+    message->flags |= split_encode(&core->config.after_sb) << CORE_STATE_SPLIT_SHIFT;
     message->state = (struct wire_state){
         .data_bytes = core->size,
         .epoch = core->super.epoch,

@@ -64,6 +64,8 @@ static void target_prepares(struct core *core)
 static void verdict_target(struct core *core, bool full)
 {
     if (core->role == REPLICA_ROLE_PRIMARY) {
+        if (core->config.rr_conflict == CORE_RR_CONFLICT_CALL_PRI_LOST)
+            handler_run(core, HANDLER_PRI_LOST);
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
                       "%s: %s has newer data, but %s is Primary; make it Secondary first "
                       "(tapdrbdadm secondary %s on %s), then connect",
@@ -129,14 +131,87 @@ static bool is_given_up(struct core *core, bool full)
     return true;
 }
 
+/* The two halves of the comparison, as they were told in the STATEs. */
+static void both_sides(const struct core *core, struct lineage_side *self,
+                       struct lineage_side *peer)
+{
+    const struct wire_state *ours = &core->session.ours, *theirs = &core->session.state;
+
+    *self = (struct lineage_side){.generation = ours->generation,
+                                  .flags = ours->flags,
+                                  .out_of_sync = ours->out_of_sync,
+                                  .epoch = ours->epoch,
+                                  .primary = core->role == REPLICA_ROLE_PRIMARY};
+    *peer = (struct lineage_side){.generation = theirs->generation,
+                                  .flags = theirs->flags,
+                                  .out_of_sync = theirs->out_of_sync,
+                                  .epoch = theirs->epoch,
+                                  .primary = theirs->role == REPLICA_ROLE_PRIMARY};
+}
+
+static bool wins_ties(const struct core *core)
+{
+    return strcmp(core->config.node, core->config.peer_node) < 0;
+}
+
+/* What the policies say; they count only where both nodes have the same. */
+static enum split_answer by_policy(struct core *core)
+{
+    struct lineage_side self, peer;
+
+    if (!split_agree(&core->config.after_sb, core->session.peer_split)) {
+        core_log(core, LOG_LEVEL_WARNING,
+                 "the after-sb policies of %s and %s differ, so none of them counts",
+                 core->config.node, core->config.peer_node);
+        return SPLIT_ASK;
+    }
+    both_sides(core, &self, &peer);
+    return split_resolve(&core->config.after_sb, &self, &peer, wins_ties(core));
+}
+
+void verdict_two_primaries(struct core *core)
+{
+    handler_run(core, HANDLER_INITIAL_SPLIT_BRAIN);
+    if (by_policy(core) == SPLIT_PRI_LOST)
+        handler_run(core, HANDLER_PRI_LOST_AFTER_SB);
+    handler_run(core, HANDLER_SPLIT_BRAIN);
+}
+
+/* Without a bitmap that both can use nobody knows who changed what: then no policy counts. */
+static bool is_resolved(struct core *core)
+{
+    enum split_answer answer = by_policy(core);
+
+    if (answer == SPLIT_PRI_LOST)
+        handler_run(core, HANDLER_PRI_LOST_AFTER_SB);
+    if (answer != SPLIT_DISCARD_OURS && answer != SPLIT_DISCARD_PEER)
+        return false;
+    core_log(core, LOG_LEVEL_WARNING,
+             "split brain: the after-sb policy gives the data of %s up: %" PRIu64 " KiB",
+             answer == SPLIT_DISCARD_OURS ? core->config.node : core->config.peer_node,
+             (answer == SPLIT_DISCARD_OURS ? core->session.ours.out_of_sync
+                                           : core->session.state.out_of_sync) *
+                 (REPLICA_BLOCK_BYTES / 1024));
+    if (answer == SPLIT_DISCARD_OURS)
+        verdict_target(core, false);
+    else
+        verdict_source(core, false);
+    return true;
+}
+
 static void verdict_split(struct core *core, bool full)
 {
-    if (!is_given_up(core, full))
-        session_close(core, REPLICA_E_SPLIT_BRAIN, true,
-                      "%s: split brain: %s and %s have both gone on without the other; decide "
-                      "whose data are lost, and there: tapdrbdadm connect --discard-my-data %s",
-                      core->config.resource, core->config.node, core->config.peer_node,
-                      core->config.resource);
+    if (is_given_up(core, full))
+        return;
+    handler_run(core, HANDLER_INITIAL_SPLIT_BRAIN);
+    if (!full && is_resolved(core))
+        return;
+    handler_run(core, HANDLER_SPLIT_BRAIN);
+    session_close(core, REPLICA_E_SPLIT_BRAIN, true,
+                  "%s: split brain: %s and %s have both gone on without the other; decide "
+                  "whose data are lost, and there: tapdrbdadm connect --discard-my-data %s",
+                  core->config.resource, core->config.node, core->config.peer_node,
+                  core->config.resource);
 }
 
 static void verdict_unrelated(struct core *core)
@@ -179,22 +254,12 @@ static void follow(struct core *core, enum lineage_verdict verdict)
 
 void verdict_decide(struct core *core)
 {
-    const struct wire_state *ours = &core->session.ours, *theirs = &core->session.state;
-    bool tie = strcmp(core->config.node, core->config.peer_node) < 0;
-    struct lineage_side self = {.generation = ours->generation,
-                                .flags = ours->flags,
-                                .out_of_sync = ours->out_of_sync,
-                                .epoch = ours->epoch,
-                                .primary = core->role == REPLICA_ROLE_PRIMARY};
-    struct lineage_side peer = {.generation = theirs->generation,
-                                .flags = theirs->flags,
-                                .out_of_sync = theirs->out_of_sync,
-                                .epoch = theirs->epoch,
-                                .primary = theirs->role == REPLICA_ROLE_PRIMARY};
+    struct lineage_side self, peer;
     enum lineage_verdict verdict;
     const char *rule;
 
-    verdict = lineage_compare(&self, &peer, tie, &rule);
+    both_sides(core, &self, &peer);
+    verdict = lineage_compare(&self, &peer, wins_ties(core), &rule);
     core_log(core, LOG_LEVEL_INFO,
              "compared with %s: %s (rule %s); ours %016" PRIx64 ", theirs %016" PRIx64,
              core->config.peer_node, lineage_verdict_name(verdict), rule, self.generation.current,

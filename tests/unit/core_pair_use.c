@@ -49,6 +49,7 @@ void pair_attach(struct pair *pair, unsigned index)
     config.fencing = pair->policies.fencing;
     config.on_peer_loss = pair->policies.on_peer_loss;
     config.handlers = pair->policies.handlers;
+    config.after_sb = pair->policies.after_sb;
     snprintf(config.node, sizeof config.node, "%s", index ? "beta" : "alpha");
     snprintf(config.peer_node, sizeof config.peer_node, "%s", index ? "alpha" : "beta");
     ck_assert_int_eq(core_new(&node->core, &config, node->slots, node->meta_bytes, node->data_bytes,
