@@ -125,6 +125,49 @@ static void run_log(struct driver *driver, const struct action *action)
         (void)snprintf(driver->said, sizeof driver->said, "%s", text);
 }
 
+/* ---- handlers -------------------------------------------------------------------------------- */
+
+static void run_handler(struct driver *driver, const struct action *action)
+{
+    const struct config_resource *resource = driver->setup.resource;
+    int local = strcmp(resource->local.name, resource->peer.name) < 0 ? 0 : 1;
+    struct core_status status;
+    unsigned up_to_date = 0;
+
+    core_status(driver->core, &status);
+    if (status.disk == REPLICA_DISK_UPTODATE)
+        up_to_date |= 1u << local;
+    if (status.peer_disk == REPLICA_DISK_UPTODATE)
+        up_to_date |= 1u << !local;
+    handlers_run(driver->handlers, action->handler.handler, action->handler.serial, up_to_date);
+}
+
+/* Told in the turn's end: a script that could not be started ends inside of the core's step. */
+static void handler_done(void *argument, enum core_handler handler, uint32_t serial, int status)
+{
+    struct driver *driver = argument;
+    struct handler_answer *answer = &driver->answers[handler];
+
+    *answer = (struct handler_answer){.there = true, .serial = serial, .status = status};
+    loop_kick(driver->setup.loop);
+}
+
+static void tell_handlers(struct driver *driver)
+{
+    for (unsigned i = 0; i < HANDLER_COUNT; i++) {
+        struct handler_answer answer = driver->answers[i];
+        struct event event = {.kind = EVENT_HANDLER_DONE,
+                              .handler_done = {.handler = (enum core_handler)i,
+                                               .serial = answer.serial,
+                                               .status = answer.status}};
+
+        if (!answer.there)
+            continue;
+        driver->answers[i].there = false;
+        driver_step(driver, &event);
+    }
+}
+
 static void run_action(struct driver *driver, const struct action *action)
 {
     switch (action->kind) {
@@ -155,8 +198,7 @@ static void run_action(struct driver *driver, const struct action *action)
         run_answer(driver, action);
         break;
     case ACTION_HANDLER:
-        log_line(driver->setup.log, LOG_NOTICE, "handler %d is not run",
-                 (int)action->handler.handler);
+        run_handler(driver, action);
         break;
     case ACTION_STATE_CHANGED:
         driver->changed = true;
@@ -340,6 +382,7 @@ static void turn_end(void *argument)
         driver_disk_feed(driver);
         link_room(driver->link);
     }
+    tell_handlers(driver);
     start_requests(driver);
     start_commands(driver);
     if (link_queued_bytes(driver->link) > SUBMIT_FIRST_BYTES)
@@ -384,6 +427,7 @@ static int make_core(struct driver *driver, struct replica_error *error)
 static void driver_free(struct driver *driver)
 {
     loop_unhook(driver->setup.loop, driver);
+    handlers_free(driver->handlers);
     link_free(driver->link);
     replica_timer_free(driver->timer);
     core_free(driver->core);
@@ -409,6 +453,9 @@ int driver_new(struct driver **driver, const struct driver_setup *setup,
     if (code == 0)
         code = link_new(&made->link, setup->loop, setup->log, setup->resource, setup->link_pool,
                         &link_events, made, error);
+    if (code == 0)
+        code = handlers_new(&made->handlers, setup->loop, setup->log, setup->resource, handler_done,
+                            made);
     if (code == 0 && (make_pools(made) != 0 ||
                       replica_timer_new(setup->loop, timer_expired, made, &made->timer) != 0 ||
                       loop_hook(setup->loop, turn_end, made) != 0))

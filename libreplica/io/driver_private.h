@@ -7,6 +7,7 @@
 #define IO_DRIVER_PRIVATE_H
 
 #include "driver.h"
+#include "handlers.h"
 
 enum { ENTROPY_WORDS = 64 };
 
@@ -27,10 +28,19 @@ struct queued_command {
     struct queued_command *next;
 };
 
+/* How a script has ended; the core is told at the turn's end. */
+struct handler_answer {
+    bool there;
+    uint32_t serial;
+    int status;
+};
+
 struct driver {
     struct driver_setup setup;
     struct core *core;
     struct link *link;
+    struct handlers *handlers;
+    struct handler_answer answers[HANDLER_COUNT];
     struct replica_timer *timer;
     uint64_t deadline;
     struct actions actions;
