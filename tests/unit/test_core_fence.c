@@ -201,6 +201,30 @@ START_TEST(test_demote_while_frozen)
 }
 END_TEST
 
+/* P2: the peer may never have flushed what it acknowledged. Whoever takes the role again on this
+ * node has that loss on disk before a flush is answered. */
+START_TEST(test_flush_after_demoting_frozen)
+{
+    struct pair *pair = primary(CORE_FENCING_DONT_CARE, CORE_PEER_LOSS_FREEZE);
+    uint64_t current = pair_status(pair, PAIR_A).generation.current;
+    unsigned flush;
+
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 0x11);
+    pair_run(pair);
+    lose_peer(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    flush = pair_submit(pair, PAIR_A, REPLICA_OP_FLUSH, 0, 0, 0);
+    pair_run(pair);
+    ck_assert(!pair->request[flush].done);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_RESUME_IO, 0), 0);
+    ck_assert(pair->request[flush].done);
+    ck_assert_uint_ne(pair_status(pair, PAIR_A).generation.current & ~(uint64_t)1,
+                      current & ~(uint64_t)1);
+    pair_free(pair);
+}
+END_TEST
+
 START_TEST(test_resume_is_refused)
 {
     struct pair *pair = primary(CORE_FENCING_DONT_CARE, CORE_PEER_LOSS_FREEZE);
@@ -382,6 +406,7 @@ END_TEST
 
 UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stays_frozen,
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
-          test_resource_only_goes_on, test_demote_while_frozen, test_resume_is_refused,
-          test_promote_fences, test_promote_finds_a_primary, test_before_resync_target,
-          test_invalidate, test_invalidate_is_durable, test_invalidate_remote, test_outdate)
+          test_resource_only_goes_on, test_demote_while_frozen, test_flush_after_demoting_frozen,
+          test_resume_is_refused, test_promote_fences, test_promote_finds_a_primary,
+          test_before_resync_target, test_invalidate, test_invalidate_is_durable,
+          test_invalidate_remote, test_outdate)
