@@ -172,8 +172,7 @@ bool loss_pump(struct core *core)
         if (!request_drained(core))
             return false;
         loss->phase = LOSS_NONE;
-        core->inherited =
-            true; /* P2: the peer need not have flushed; the next Primary records it */
+        core->inherited = true; /* P2: who knows what the peer has flushed */
         return true;
     case LOSS_GENERATION:
         if (!persist_super_due(core, loss->ticket))
