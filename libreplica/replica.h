@@ -88,6 +88,15 @@ struct replica_callbacks {
     /* Asked before a demotion or a down is carried out: how many users (vbds, NBD clients) hold
      * the device open for writing. Not 0: the command is refused, and `why` says who. */
     unsigned (*in_use)(void *argument, char *why, size_t why_bytes);
+    /* The peer wants the Primary role, which this node has. May it go? The client answers now or
+     * later, with replica_handover_answer: yes, once every user of the disk here stands still (no
+     * request of his is open) and will do so until handover_ended; no, when a user may go on. With
+     * `take_back` the guest runs again where the role came from: yes, when no user here runs. NULL:
+     * the answer is no. */
+    void (*handover_asked)(void *argument, uint32_t number, bool take_back);
+    /* How question `number` ended; also one that was not answered yet. `gone`: the role is the
+     * peer's. Else it stays here, and the users go on. */
+    void (*handover_ended)(void *argument, uint32_t number, bool gone);
     /* A control command that the library does not know, as JSON text; the client answers, now
      * or later, with replica_control_reply. False: not known here either. */
     bool (*control)(void *argument, struct replica_control_request *request, const char *json);
@@ -151,7 +160,17 @@ void replica_on_room(struct replica *replica, void (*room)(void *argument), void
  * Errors in `done`: REPLICA_E_PEER_PRIMARY, REPLICA_E_NOT_UPTODATE, REPLICA_E_STATE,
  * REPLICA_E_BUSY, REPLICA_E_TIMEOUT. */
 typedef void replica_done(void *argument, int code, const char *text);
-void replica_promote(struct replica *replica, bool force, replica_done *done, void *argument);
+enum replica_promote_flags {
+    REPLICA_PROMOTE_FORCE = 1,     /* a disk that is not UpToDate counts as such from now on */
+    REPLICA_PROMOTE_CONNECTED = 2, /* only with the peer's agreement, never without the link */
+    REPLICA_PROMOTE_TAKE_BACK = 4  /* CONNECTED, and: it was handed over, and the guest runs here */
+};
+/* `flags` out of enum replica_promote_flags. A peer that is Primary hands the role over when no
+ * guest runs there; see handover_asked. */
+void replica_promote(struct replica *replica, unsigned flags, replica_done *done, void *argument);
+/* `code` 0: yes. Else why not: REPLICA_E_PEER_PRIMARY, and a text that goes on from "the peer NODE
+ * is Primary and". */
+void replica_handover_answer(struct replica *replica, uint32_t number, int code, const char *text);
 void replica_demote(struct replica *replica, replica_done *done, void *argument);
 
 /* ---- what a person sees ---------------------------------------------------------------------- */
@@ -161,6 +180,7 @@ struct replica_status {
     enum replica_disk disk, peer_disk;
     enum replica_connection connection;
     enum replica_replication replication;
+    enum replica_handover handover;
     bool io_suspended;
     uint64_t size;
     uint64_t epoch;

@@ -60,6 +60,16 @@ const char *replica_replication_name(enum replica_replication replication)
     return WORD(names, replication);
 }
 
+const char *replica_handover_name(enum replica_handover handover)
+{
+    static const char *const names[REPLICA_HANDOVER_COUNT] = {
+        [REPLICA_HANDOVER_NONE] = "None",         [REPLICA_HANDOVER_ASKING] = "Asking",
+        [REPLICA_HANDOVER_DRAINING] = "Draining", [REPLICA_HANDOVER_PERSISTING] = "Persisting",
+        [REPLICA_HANDOVER_WAITING] = "Waiting",
+    };
+    return WORD(names, handover);
+}
+
 const char *replica_op_name(enum replica_op op)
 {
     static const char *const names[REPLICA_OP_COUNT] = {

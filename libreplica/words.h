@@ -70,6 +70,16 @@ enum replica_replication {
     REPLICA_REPLICATION_COUNT
 };
 
+/* What a handover of the Primary role waits for. */
+enum replica_handover {
+    REPLICA_HANDOVER_NONE,       /* none is under way */
+    REPLICA_HANDOVER_ASKING,     /* giver: whether the users of the disk stand still */
+    REPLICA_HANDOVER_DRAINING,   /* giver: requests under way, and a flush of both nodes */
+    REPLICA_HANDOVER_PERSISTING, /* giver: its metadata */
+    REPLICA_HANDOVER_WAITING,    /* taker: the giver */
+    REPLICA_HANDOVER_COUNT
+};
+
 enum replica_op {
     REPLICA_OP_READ,
     REPLICA_OP_WRITE,
@@ -123,6 +133,7 @@ const char *replica_role_name(enum replica_role role);
 const char *replica_disk_name(enum replica_disk disk);
 const char *replica_connection_name(enum replica_connection connection);
 const char *replica_replication_name(enum replica_replication replication);
+const char *replica_handover_name(enum replica_handover handover);
 const char *replica_op_name(enum replica_op op);
 const char *replica_code_name(int code);
 

@@ -75,6 +75,14 @@ static const struct adm_verb verbs[] = {
     {"wait-sync", "wait until no resync is under way any more",
      "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
      ADM_OPERANDS_RESOURCES, NULL, adm_wait_sync},
+    {"verify", "compare both replicas while the guest goes on",
+     "Begins, and returns at once: `status` shows how far it is, `wait-sync` waits for the end.\n"
+     "What differs is logged with its offset and marked out of sync on both hosts; nothing is\n"
+     "copied. `disconnect` and `connect` then copy the marked blocks from the Primary.\n"
+     "`disconnect` also stops it.\n"
+     "  --start=SECTOR   begin there (sectors of 512 bytes)\n"
+     "  --stop=SECTOR    end before that one",
+     ADM_OPTION_START | ADM_OPTION_STOP, ADM_OPERANDS_RESOURCES, NULL, adm_verify},
     {"create-md", "write fresh metadata: makes a disk ready for its first `up`",
      "Asks nothing. Refuses a disk that is in use, too small, or holds something already (a file\n"
      "system, LVM, DRBD's or our own metadata).\n"
@@ -130,7 +138,6 @@ static const struct {
     {"restore-md", "use `create-md`"},
     {"resume-sync", "resync control comes later"},
     {"suspend-io", "I/O control comes later"},
-    {"verify", "online verification comes later"},
     {"wipe-md", "overwrite the metadata with wipefs or dd when the disk is reused"},
 };
 
@@ -289,6 +296,8 @@ static const struct {
     {"--color", ADM_OPTION_COLOR, true},
     {"--ssh", ADM_OPTION_SSH, true},
     {"--receive", ADM_OPTION_RECEIVE, false},
+    {"--start", ADM_OPTION_START, true},
+    {"--stop", ADM_OPTION_STOP, true},
 };
 
 /* Where the value of "--name=value" or "--name value" stands; moves *index in the second case.
@@ -318,11 +327,27 @@ static int timeout_parse(struct adm *adm, const char *text)
     return ADM_OK;
 }
 
+/* A plain number, or one with the `s` behind it that DRBD wants for sectors. */
+static int sector_parse(const char *option, const char *text, uint64_t *sector)
+{
+    char *end;
+    unsigned long long number = strtoull(text, &end, 10);
+
+    if (!isdigit((unsigned char)*text) || (*end && strcmp(end, "s") != 0) || number > INT64_MAX)
+        return adm_fail(ADM_USAGE, "%s: expected a sector's number, found '%s'", option, text);
+    *sector = number;
+    return ADM_OK;
+}
+
 static int option_take(struct adm *adm, unsigned option, const char *value)
 {
     adm->options |= option;
     if (option == ADM_OPTION_TIMEOUT)
         return timeout_parse(adm, value);
+    if (option == ADM_OPTION_START)
+        return sector_parse("--start", value, &adm->start);
+    if (option == ADM_OPTION_STOP)
+        return sector_parse("--stop", value, &adm->stop);
     if (option == ADM_OPTION_COLOR && strcmp(value, "always") != 0 && strcmp(value, "never") != 0 &&
         strcmp(value, "auto") != 0)
         return adm_fail(ADM_USAGE, "--color: expected always, never or auto, found '%s'", value);

@@ -32,7 +32,9 @@ enum adm_option {
     ADM_OPTION_WATCH = 1 << 5,
     ADM_OPTION_COLOR = 1 << 6,
     ADM_OPTION_SSH = 1 << 7,
-    ADM_OPTION_RECEIVE = 1 << 8
+    ADM_OPTION_RECEIVE = 1 << 8,
+    ADM_OPTION_START = 1 << 9,
+    ADM_OPTION_STOP = 1 << 10
 };
 
 enum adm_operands {
@@ -48,7 +50,8 @@ struct adm {
     char node_buffer[256];
     bool own_places; /* one of the three was given: systemd's units do not know it */
     unsigned options;
-    uint32_t timeout; /* seconds; 0: no limit */
+    uint32_t timeout;     /* seconds; 0: no limit */
+    uint64_t start, stop; /* sectors */
     const char *color, *ssh, *ssh_host;
     char **operands;
     unsigned operand_count;
@@ -88,6 +91,7 @@ int adm_invalidate(struct adm *adm, const char *resource);
 int adm_invalidate_remote(struct adm *adm, const char *resource);
 int adm_outdate(struct adm *adm, const char *resource);
 int adm_resume_io(struct adm *adm, const char *resource);
+int adm_verify(struct adm *adm, const char *resource);
 int adm_wait_connect(struct adm *adm, const char *resource);
 int adm_wait_sync(struct adm *adm, const char *resource);
 int adm_role(struct adm *adm, const char *resource);

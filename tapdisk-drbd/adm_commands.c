@@ -105,6 +105,14 @@ int adm_resume_io(struct adm *adm, const char *resource)
     return ask_command(adm, resource, "resume-io");
 }
 
+int adm_verify(struct adm *adm, const char *resource)
+{
+    return ask(adm, resource,
+               json_pack("{s:s, s:I, s:I}", "command", "verify", "start", (json_int_t)adm->start,
+                         "stop", (json_int_t)adm->stop),
+               COMMAND_MS, NULL);
+}
+
 static int wait_for(struct adm *adm, const char *resource, const char *command, const char *what)
 {
     json_t *request =

@@ -54,9 +54,14 @@ static int start_unit(const char *resource)
 {
     char unit[REPLICA_NAME_MAX + sizeof DAEMON + 16];
     char *start[] = {"systemctl", "--quiet", "start", unit, NULL};
+    char *failed[] = {"systemctl", "--quiet", "is-failed", unit, NULL};
+    char *reset[] = {"systemctl", "--quiet", "reset-failed", unit, NULL};
     int status;
 
     (void)snprintf(unit, sizeof unit, DAEMON "@%s.service", resource);
+    /* One that was killed too often is not started again by itself; a person's word counts. */
+    if (adm_run(failed, NULL, 0) == 0)
+        (void)adm_run(reset, NULL, 0);
     status = adm_run(start, NULL, 0);
     if (status < 0)
         return ADM_EXEC;

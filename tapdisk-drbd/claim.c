@@ -10,6 +10,7 @@ struct claim {
     struct replica *replica;
     enum claim_step step;
     bool ours;
+    bool had; /* the node was Primary when the promotion was asked for */
     bool stopped;
     unsigned users; /* told that they have it, and did not give it back */
     struct claim_wait *takers, *givers;
@@ -126,30 +127,46 @@ static void promoted(void *argument, int code, const char *text)
     struct claim *claim = argument;
 
     claim->step = CLAIM_IDLE;
-    if (code == 0)
+    if (code == 0 && !claim->had)
         claim->ours = true;
     tell_takers(claim, code, text);
     /* All who asked may have gone meanwhile. */
     claim_settle(claim);
 }
 
+/* The strictest wish of all who wait. */
+static unsigned flags_of(const struct claim *claim)
+{
+    unsigned flags = 0;
+
+    for (const struct claim_wait *wait = claim->takers; wait; wait = wait->next)
+        flags |= wait->flags;
+    return flags;
+}
+
 static void promote(struct claim *claim)
 {
+    unsigned flags = flags_of(claim);
+
     if (claim->stopped) {
         tell_takers(claim, REPLICA_E_SHUTDOWN, "tapdisk-drbd is ending");
         return;
     }
-    if (is_primary(claim)) {
+    if (is_primary(claim) && flags == 0) {
         tell_takers(claim, 0, "");
         return;
     }
-    claim->ours = false;
+    claim->had = is_primary(claim);
+    if (!claim->had)
+        claim->ours = false;
     claim->step = CLAIM_PROMOTING;
-    replica_promote(claim->replica, false, promoted, claim);
+    replica_promote(claim->replica, flags, promoted, claim);
 }
 
-void claim_take(struct claim *claim, struct claim_wait *wait, replica_done *done, void *argument)
+void claim_take(struct claim *claim, struct claim_wait *wait, unsigned flags, replica_done *done,
+                void *argument)
 {
+    wait->flags = flags;
     push(&claim->takers, wait, done, argument);
     if (claim->step == CLAIM_IDLE)
         promote(claim);
@@ -168,6 +185,12 @@ void claim_give_back(struct claim *claim, struct claim_wait *wait, replica_done 
     claim_drop(claim);
     if (claim->step != CLAIM_DEMOTING)
         tell_all(&claim->givers, 0, "");
+}
+
+void claim_gone(struct claim *claim)
+{
+    claim->users = 0;
+    claim->ours = false;
 }
 
 void claim_stop(struct claim *claim)

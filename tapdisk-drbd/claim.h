@@ -16,6 +16,7 @@ struct claim;
 /* Embedded in whoever waits. `done` gets 0 or a code, and a line of text. */
 struct claim_wait {
     replica_done *done; /* NULL: not waiting */
+    unsigned flags;     /* enum replica_promote_flags */
     void *argument;
     struct claim_wait *next;
 };
@@ -27,14 +28,18 @@ void claim_free(struct claim *claim);
 
 /* Once `done` has got 0 the caller is a user and calls claim_give_back once. `done` may be called
  * from inside. */
-void claim_take(struct claim *claim, struct claim_wait *wait, replica_done *done, void *argument);
+void claim_take(struct claim *claim, struct claim_wait *wait, unsigned flags, replica_done *done,
+                void *argument);
 /* The last user gives the role back, if it was taken here. `done` may be called from inside. */
 void claim_give_back(struct claim *claim, struct claim_wait *wait, replica_done *done,
                      void *argument);
 /* Does not want an answer any more. */
 void claim_cancel(struct claim *claim, struct claim_wait *wait);
 
-/* The same without an answer. */
+/* The role was handed over to the peer: nobody is a user any more. */
+void claim_gone(struct claim *claim);
+
+/* The same as giving back, without an answer. */
 void claim_drop(struct claim *claim);
 
 /* The role was taken here and nobody uses it any more: giving it back has failed. */

@@ -8,16 +8,21 @@
  *   CLOSING    state Closing; still served while the frontend writes back what it has
  *   DRAINING   nothing is taken any more; what is under way gets CLOSE_DRAIN to end
  *   CLOSED     nothing of the guest's is held, state Closed; a frontend may come again
- *   HELD       another process served it and is gone; its ring is left alone
+ *   RESUMING   another process served it and is gone; its rings are taken up where that one left
+ *              them (journal.h) as soon as the role is ours again: the guest sees a pause
+ *   HELD       the same, but without a record of what that process took and did not answer
  *
- * A HELD ring may have requests that were taken and not answered, in slots that later responses
- * have overwritten. Without a record of them it cannot be taken up: the guest waits, which loses
- * nothing, and a toolstack can still close it.
+ * A HELD ring may have requests in slots that later responses have overwritten. It is not guessed
+ * at: the guest waits, which loses nothing, and a toolstack can still close it.
+ *
+ * Before a RESUMING vbd asks for the role it gives the peer PEER_WAIT to connect: an operator may
+ * have started the guest there, and then only the peer knows (P6).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #include "device_private.h"
 #include "takeover.h"
@@ -33,9 +38,9 @@ static const uint64_t RETRY = 50 * MILLISECONDS;
 static const uint64_t BIND_WAIT = 3000 * MILLISECONDS; /* for an event channel to come free */
 
 static const char *const state_names[DEVICE_STATE_COUNT] = {
-    "New", "InitWait", "Connected", "Closing", "Draining", "Closed", "Held"};
+    "New", "InitWait", "Connected", "Closing", "Draining", "Closed", "Held", "Resuming"};
 
-enum device_act { STAY, OFFER, CONNECT, CLOSE, FINISH };
+enum device_act { STAY, OFFER, CONNECT, RESUME, CLOSE, FINISH };
 
 /* What the frontend's state asks of us, in each state of ours. A frontend that is ahead of us
  * (Initialised before our InitWait), skips states, comes again after Closed, or vanishes
@@ -50,6 +55,7 @@ static const enum device_act table[DEVICE_STATE_COUNT][XENBUS_STATE_COUNT] = {
     [DEVICE_DRAINING] = {STAY, STAY, STAY, STAY, STAY, STAY, STAY, STAY, STAY},
     [DEVICE_CLOSED] = {STAY, OFFER, OFFER, OFFER, STAY, STAY, STAY, STAY, STAY},
     [DEVICE_HELD] = {FINISH, FINISH, STAY, STAY, STAY, CLOSE, FINISH, STAY, STAY},
+    [DEVICE_RESUMING] = {FINISH, FINISH, STAY, RESUME, RESUME, CLOSE, FINISH, STAY, STAY},
 };
 
 /* ---- small things
@@ -152,16 +158,31 @@ static void refuse(struct device *device, const char *text)
     enter(device, DEVICE_CLOSING);
 }
 
-static int map_and_bind(struct device *device, struct replica_error *error)
+/* Who the guest is: a domain's number may be used again, its name in XenStore is not. */
+static void read_instance(const struct device *device, char *instance, size_t bytes)
+{
+    char domain[XENBUS_PATH_MAX], vm[XENBUS_PATH_MAX] = "";
+
+    (void)snprintf(domain, sizeof domain, "/local/domain/%u", device->nodes.frontend_domain);
+    (void)xenbus_read(device->host->xenbus, XENBUS_NO_TRANSACTION, domain, "vm", vm, sizeof vm);
+    (void)snprintf(instance, bytes, "%s %s", device->place.path, vm);
+}
+
+static int map_and_bind(struct device *device, bool resume, struct replica_error *error)
 {
     struct vbd_parameters parameters = {0};
+    char instance[2 * XENBUS_PATH_MAX + 2];
     int code =
         nodes_read_frontend(device->host->xenbus, device->nodes.frontend, &parameters, error);
 
     if (code)
         return code;
+    read_instance(device, instance, sizeof instance);
     parameters.domain = device->nodes.frontend_domain;
     parameters.name = device->name;
+    parameters.journal = device->journal;
+    parameters.instance = instance;
+    parameters.resume = resume;
     parameters.limits =
         (struct blkif_limits){.sectors = replica_size(device->host->replica) / REPLICA_SECTOR_BYTES,
                               .read_only = device->nodes.read_only,
@@ -179,7 +200,11 @@ static void connect_vbd(struct device *device)
 
     if (!device->added || !device->claimed || device->leaving)
         return;
-    code = map_and_bind(device, &error);
+    if (device->host->in_the_way(device->host->wake_argument, device)) {
+        device_look_by(device, device_now(device) + DRAIN_LOOK);
+        return;
+    }
+    code = map_and_bind(device, false, &error);
     if (code == REPLICA_E_BUSY && device_now(device) < device->since + BIND_WAIT) {
         device_look_by(device, device_now(device) + RETRY);
         return;
@@ -197,7 +222,51 @@ static void connect_vbd(struct device *device)
         return;
     }
     device->problem[0] = '\0';
+    if (device->held)
+        vbd_stop(device->vbd);
     device->written = XENBUS_CONNECTED;
+    enter(device, DEVICE_CONNECTED);
+}
+
+/* ---- taking up what another process left
+ * --------------------------------------------------------- */
+
+static void hold(struct device *device, const char *text)
+{
+    char line[REPLICA_ERROR_TEXT_MAX];
+
+    (void)snprintf(line, sizeof line,
+                   "was served by a process that is gone and cannot be taken up: %.300s; the "
+                   "guest's I/O waits until the guest is destroyed (xl destroy) and started again",
+                   text);
+    device_problem(device, line);
+    enter(device, DEVICE_HELD);
+}
+
+/* The dead process's event channels come free when the kernel has ended it. */
+static void resume(struct device *device)
+{
+    struct replica_error error = {0};
+    int code;
+
+    if (!device->claimed || device->leaving || !is_ours_now(device))
+        return;
+    code = map_and_bind(device, true, &error);
+    if (code == REPLICA_E_BUSY) {
+        if (device_now(device) >= device->since + BIND_WAIT)
+            device_problem(device, error.text);
+        device_look_by(device, device_now(device) + RETRY);
+        return;
+    }
+    if (code) {
+        hold(device, error.text);
+        return;
+    }
+    if (nodes_connect(device->host->xenbus, device->place.path, &device->nodes,
+                      replica_size(device->host->replica) / REPLICA_SECTOR_BYTES))
+        device_problem(device, "cannot write to XenStore");
+    else
+        device->problem[0] = '\0';
     enter(device, DEVICE_CONNECTED);
 }
 
@@ -218,6 +287,8 @@ static void close_now(struct device *device)
                     "vbd %s: closed with requests under way; none of them was acknowledged",
                     device->name);
     let_go(device);
+    /* The guest is done with these rings: nobody may take them up. */
+    (void)unlink(device->journal);
     enter(device, DEVICE_CLOSED);
     write_state(device, XENBUS_CLOSED);
 }
@@ -270,6 +341,7 @@ void device_leave(struct device *device)
     case DEVICE_NEW:
     case DEVICE_OFFERED:
     case DEVICE_HELD:
+    case DEVICE_RESUMING:
         finish(device);
         break;
     case DEVICE_CONNECTED:
@@ -291,12 +363,12 @@ bool device_is_added(const struct device *device)
 
 bool device_lacks_role(const struct device *device)
 {
-    return device->added && !device->claimed && device->state != DEVICE_HELD;
+    return device->added && !device->claimed && !device->away && device->state != DEVICE_HELD;
 }
 
 bool device_wants_role(const struct device *device)
 {
-    return device->added || device->add_done;
+    return (device->added && !device->away) || device->add_done;
 }
 
 bool device_is_writable(const struct device *device)
@@ -316,6 +388,9 @@ static void act(struct device *device, enum xenbus_state frontend)
         break;
     case CONNECT:
         connect_vbd(device);
+        break;
+    case RESUME:
+        resume(device);
         break;
     case CLOSE:
         begin_close(device);
@@ -369,16 +444,19 @@ bool device_look(struct device *device)
         device_look_by(device, device_now(device) + RETRY);
         return true;
     }
-    if (code || strcmp(nodes.frontend, device->nodes.frontend) != 0)
+    if (code || strcmp(nodes.frontend, device->nodes.frontend) != 0 ||
+        /* made anew at the same place */
+        (nodes.state == XENBUS_INITIALISING && device->written != XENBUS_UNKNOWN)) {
+        (void)unlink(device->journal);
         return false;
-    if (nodes.state == XENBUS_INITIALISING && device->written != XENBUS_UNKNOWN)
-        return false; /* made anew at the same place */
+    }
     device->nodes = nodes;
     judge_state_node(device);
+    device_watch_guest(device);
     device_claim(device);
     act_until_settled(device);
     device_finish_add(device);
-    if (device->added && device->state == DEVICE_OFFERED)
+    if (device->added && (device->state == DEVICE_OFFERED || device->state == DEVICE_RESUMING))
         act_until_settled(device);
     if (device->state == DEVICE_CLOSED && device->remove_done && !device->wait.done)
         device_give_back(device);
@@ -403,11 +481,11 @@ static void take_over_from_the_dead(struct device *device)
     device->added = true;
     if (device->nodes.state == XENBUS_CONNECTED &&
         (frontend == XENBUS_INITIALISED || frontend == XENBUS_CONNECTED)) {
-        enter(device, DEVICE_HELD);
         device->written = XENBUS_CONNECTED;
-        device_problem(device,
-                       "was served by a process that is gone; the guest's I/O waits until the "
-                       "guest is destroyed (xl destroy) and started again");
+        if (access(device->journal, F_OK) == 0)
+            enter(device, DEVICE_RESUMING);
+        else
+            hold(device, "there is no record of the requests that it had not answered");
     }
 }
 
@@ -429,6 +507,10 @@ int device_new(struct device **device, const struct device_host *host,
                       made->nodes.frontend);
     code = REPLICA_E_INVALID;
     if (length < 0 || (size_t)length >= sizeof made->frontend_state)
+        goto fail;
+    length = snprintf(made->journal, sizeof made->journal, "%s/%s.ring-%s-%u-%u", host->run_dir,
+                      replica_resource(host->replica), place->kind, place->domain, place->device);
+    if (length < 0 || (size_t)length >= sizeof made->journal)
         goto fail;
     code = xenbus_watch(host->xenbus, made->frontend_state, "frontend");
     if (code)
@@ -470,13 +552,14 @@ json_t *device_status(const struct device *device)
 
     if (device->vbd)
         vbd_counters(device->vbd, &counters);
-    return json_pack("{s:I, s:I, s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                     "domain", (json_int_t)device->place.domain, "device",
-                     (json_int_t)device->place.device, "kind", device->place.kind, "state",
-                     state_names[device->state], "writable", !device->nodes.read_only, "problem",
-                     device->problem, "requests-active", (json_int_t)counters.active, "reads",
-                     (json_int_t)counters.reads, "writes", (json_int_t)counters.writes, "flushes",
-                     (json_int_t)counters.flushes, "discards", (json_int_t)counters.discards,
-                     "read-sectors", (json_int_t)counters.read_sectors, "written-sectors",
-                     (json_int_t)counters.written_sectors, "errors", (json_int_t)counters.errors);
+    return json_pack(
+        "{s:I, s:I, s:s, s:s, s:b, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+        "domain", (json_int_t)device->place.domain, "device", (json_int_t)device->place.device,
+        "kind", device->place.kind, "state", state_names[device->state], "writable",
+        !device->nodes.read_only, "held", device->held, "handed-over", device->away, "problem",
+        device->problem, "requests-active", (json_int_t)counters.active, "reads",
+        (json_int_t)counters.reads, "writes", (json_int_t)counters.writes, "flushes",
+        (json_int_t)counters.flushes, "discards", (json_int_t)counters.discards, "read-sectors",
+        (json_int_t)counters.read_sectors, "written-sectors", (json_int_t)counters.written_sectors,
+        "errors", (json_int_t)counters.errors);
 }

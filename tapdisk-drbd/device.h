@@ -14,8 +14,11 @@
 #include <jansson.h>
 
 #include "claim.h"
+#include "domain.h"
 #include "plane.h"
 #include "xenbus.h"
+
+struct device;
 
 /* What all devices of a process share. Borrowed. */
 struct device_host {
@@ -24,11 +27,15 @@ struct device_host {
     struct plane *plane;
     struct xenbus *xenbus;
     struct claim *claim;
+    struct domains *domains;
     const char *nbd_path;
+    const char *run_dir; /* a tmpfs: where what survives this process is kept */
     const char *sysfs;
     /* Something came in from the side: call device_look soon. */
     void (*wake)(void *argument);
     void *wake_argument;
+    /* Another vbd here still has requests of its own under way, or may begin some. */
+    bool (*in_the_way)(void *argument, const struct device *device);
 };
 
 /* Where a backend node is. */
@@ -37,8 +44,6 @@ struct device_place {
     uint32_t domain, device;
     char path[XENBUS_PATH_MAX];
 };
-
-struct device;
 
 /* Splits PATH, absolute or relative ("backend/vbd/5/51712"), as `base` ("/local/domain/0") has it;
  * *leaf is what follows the device's directory, "" for the directory itself.
@@ -65,8 +70,9 @@ bool device_look(struct device *device);
 /* When device_look wants to be called, UINT64_MAX: only on a change. */
 uint64_t device_deadline(const struct device *device);
 
-/* hotplug add: becomes a user of the Primary role, and serves. `done` once, also from inside. */
-void device_add(struct device *device, replica_done *done, void *argument);
+/* hotplug add: becomes a user of the Primary role, and serves. `flags` out of enum
+ * replica_promote_flags. `done` once, also from inside. */
+void device_add(struct device *device, unsigned flags, replica_done *done, void *argument);
 /* hotplug remove: closes if that is still to be done, and gives the role back. */
 void device_remove(struct device *device, replica_done *done, void *argument);
 
@@ -77,6 +83,26 @@ bool device_is_writable(const struct device *device);
 bool device_lacks_role(const struct device *device);
 /* hotplug add is under way or done. */
 bool device_wants_role(const struct device *device);
+
+/* ---- handover: device_handover.c ------------------------------------------------------------- */
+
+/* Does its guest stand still, so that another copy of it may have the disk? Only one that is shut
+ * down for suspend does, or is gone. `take_back`: also one that is shut down for good, and one that
+ * has never run here. Else `why` goes on from "the peer is Primary and". */
+bool device_may_yield(struct device *device, bool take_back, char *why, size_t why_bytes);
+/* Takes no requests from now on; false: some are still under way. */
+bool device_hold(struct device *device);
+/* Takes requests again. */
+void device_go_on(struct device *device);
+/* The same, unless another vbd of this host has the disk. */
+void device_let_go_on(struct device *device);
+/* The role is the peer's now. The device stays held, and asks for it when its guest runs again. */
+void device_gave_away(struct device *device);
+/* Another vbd here has the disk now: an ordinary hold, until its guest runs again. */
+void device_yield(struct device *device);
+bool device_is_held(const struct device *device);
+/* Its guest runs, and another vbd of this host has the disk. */
+bool device_wants_back(struct device *device);
 
 void device_resize(struct device *device, uint64_t size);
 /* New reference. */

@@ -10,8 +10,10 @@
 
 #define MILLISECONDS UINT64_C(1000000)
 
-static const uint64_t ADD_WAIT = 20000 * MILLISECONDS; /* for xen-blkback to let go */
+static const uint64_t ADD_WAIT = 20000 * MILLISECONDS;  /* for xen-blkback to let go */
+static const uint64_t PEER_WAIT = 10000 * MILLISECONDS; /* for the peer to connect */
 static const uint64_t CLAIM_RETRY = 5000 * MILLISECONDS;
+static const uint64_t BACK_RETRY = 500 * MILLISECONDS; /* a guest waits for it */
 
 void device_answer(replica_done **done, void *argument, int code, const char *text)
 {
@@ -85,23 +87,27 @@ void device_finish_add(struct device *device)
     device_answer(&device->add_done, device->add_argument, 0, "");
 }
 
-static void claimed(void *argument, int code, const char *text)
+void device_claimed(void *argument, int code, const char *text)
 {
     struct device *device = argument;
 
     if (code) {
         device_problem(device, text);
-        device->claim_again = device_now(device) + CLAIM_RETRY;
+        device->claim_again = device_now(device) + (device->away ? BACK_RETRY : CLAIM_RETRY);
         device_answer(&device->add_done, device->add_argument, code, text);
     } else {
         device->claimed = true;
+        if (device->away) {
+            device->away = false;
+            device_go_on(device);
+        }
         device_finish_add(device);
     }
     device_look_by(device, device_now(device));
     device->host->wake(device->host->wake_argument);
 }
 
-void device_add(struct device *device, replica_done *done, void *argument)
+void device_add(struct device *device, unsigned flags, replica_done *done, void *argument)
 {
     if (device->add_done || device->remove_done) {
         done(argument, REPLICA_E_BUSY, "another hotplug command for this vbd is under way");
@@ -114,7 +120,7 @@ void device_add(struct device *device, replica_done *done, void *argument)
     if (device->claimed)
         device_finish_add(device);
     else if (!device->wait.done)
-        claim_take(device->host->claim, &device->wait, claimed, device);
+        claim_take(device->host->claim, &device->wait, flags, device_claimed, device);
 }
 
 void device_remove(struct device *device, replica_done *done, void *argument)
@@ -134,12 +140,38 @@ void device_remove(struct device *device, replica_done *done, void *argument)
         device_give_back(device);
 }
 
+/* The peer may be Primary, and only it can say so. A link that was given up after a split brain, or
+ * by a person, will not tell. */
+static bool waits_for_peer(struct device *device)
+{
+    struct replica_status status;
+
+    if (device->state != DEVICE_RESUMING)
+        return false;
+    replica_status(device->host->replica, &status);
+    if (status.role == REPLICA_ROLE_PRIMARY || status.connection == REPLICA_CONNECTION_CONNECTED)
+        return false;
+    if (device_now(device) < device->since + PEER_WAIT) {
+        device_look_by(device, device->since + PEER_WAIT);
+        return true;
+    }
+    if (status.connection != REPLICA_CONNECTION_STANDALONE)
+        return false;
+    device_problem(device, "the guest's I/O waits: the link is StandAlone, and the guest may have "
+                           "been started on the peer; connect it, or make this node Primary by "
+                           "hand");
+    return true;
+}
+
 void device_claim(struct device *device)
 {
-    if (!device->added || device->claimed || device->wait.done || device->state == DEVICE_HELD)
+    if (!device->added || device->claimed || device->wait.done || device->away ||
+        device->state == DEVICE_HELD)
+        return;
+    if (waits_for_peer(device))
         return;
     if (device_now(device) < device->claim_again)
         device_look_by(device, device->claim_again);
     else
-        claim_take(device->host->claim, &device->wait, claimed, device);
+        claim_take(device->host->claim, &device->wait, 0, device_claimed, device);
 }

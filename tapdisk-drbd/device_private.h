@@ -7,6 +7,7 @@
 #define TAPDISK_DEVICE_PRIVATE_H
 
 #include "device.h"
+#include "journal.h"
 #include "nodes.h"
 
 enum device_state {
@@ -17,6 +18,7 @@ enum device_state {
     DEVICE_DRAINING,
     DEVICE_CLOSED,
     DEVICE_HELD,
+    DEVICE_RESUMING,
     DEVICE_STATE_COUNT
 };
 
@@ -25,11 +27,16 @@ struct device {
     struct device_place place;
     char name[32]; /* "5/51712" */
     char frontend_state[XENBUS_PATH_MAX];
-    struct nodes_backend nodes; /* as read last */
+    char journal[JOURNAL_PATH_MAX]; /* the file of its rings' requests */
+    struct nodes_backend nodes;     /* as read last */
     enum device_state state;
     enum xenbus_state written; /* what we wrote into our `state`, UNKNOWN: nothing yet */
     struct vbd *vbd;           /* CONNECTED, CLOSING, DRAINING; may be NULL in the last two */
     bool added, claimed, leaving, removed;
+    bool held;    /* nothing is taken from the ring */
+    bool away;    /* the role was handed over to the peer while this one used it */
+    bool yielded; /* another vbd of this host has the disk */
+    uint64_t away_since;
     uint64_t since; /* when this state began */
     uint64_t add_since, claim_again;
     uint64_t deadline; /* when to look again, UINT64_MAX: on a change */
@@ -64,5 +71,9 @@ void device_give_back(struct device *device);
 /* A vbd that was added in another process's time needs the role again, and may have to wait for
  * it; a held one does not: nothing is served there. */
 void device_claim(struct device *device);
+void device_claimed(void *argument, int code, const char *text);
+
+/* device_handover.c: looks whether the guest of a held device runs again. */
+void device_watch_guest(struct device *device);
 
 #endif

@@ -118,10 +118,40 @@ static char *status_extra(void *argument)
     return text;
 }
 
+static void handover_asked(void *argument, uint32_t number, bool take_back)
+{
+    struct program *program = argument;
+    unsigned clients = program->nbd ? nbd_writers(program->nbd) : 0;
+    char why[256];
+
+    if (program->xen && clients == 0) {
+        xenside_handover_asked(program->xen, number, take_back);
+        return;
+    }
+    if (clients)
+        (void)snprintf(why, sizeof why, "%u NBD client%s its disk open for writing there", clients,
+                       clients == 1 ? " has" : "s have");
+    else
+        (void)snprintf(why, sizeof why,
+                       "keeps the role; make it Secondary first (tapdrbdadm secondary %s there)",
+                       program->options.resource);
+    replica_handover_answer(program->replica, number, REPLICA_E_PEER_PRIMARY, why);
+}
+
+static void handover_ended(void *argument, uint32_t number, bool gone)
+{
+    struct program *program = argument;
+
+    if (program->xen)
+        xenside_handover_ended(program->xen, number, gone);
+}
+
 static const struct replica_callbacks callbacks = {.changed = changed,
                                                    .resized = resized,
                                                    .shutdown = shutdown_wanted,
                                                    .in_use = in_use,
+                                                   .handover_asked = handover_asked,
+                                                   .handover_ended = handover_ended,
                                                    .control = control};
 
 /* ---- SIGTERM --------------------------------------------------------------------------------- */
@@ -205,8 +235,8 @@ static int signals_open(struct program *program, struct replica_error *error)
 /* A host that runs no Xen can still hold the other replica, or serve NBD. */
 static int xen_open(struct program *program, struct replica_error *error)
 {
-    int code =
-        xenside_open(&program->xen, program->loop, program->replica, program->nbd_path, error);
+    int code = xenside_open(&program->xen, program->loop, program->replica, program->run_dir,
+                            program->nbd_path, error);
 
     if (code != REPLICA_E_UNSUPPORTED)
         return code;

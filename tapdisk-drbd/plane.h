@@ -43,26 +43,34 @@ struct vbd_parameters {
     const char *name; /* for the log; copied */
     enum blkif_abi abi;
     struct blkif_limits limits;
-    unsigned queues;     /* 1..VBD_QUEUES_MAX */
-    unsigned ring_pages; /* a power of two, 1..RING_PAGES_MAX */
+    const char *journal;  /* file of its requests (journal.h); NULL: they end with the process */
+    const char *instance; /* who the guest is, beyond its number; may be NULL */
+    bool resume;          /* the rings are live: take them up where a former process left them */
+    unsigned queues;      /* 1..VBD_QUEUES_MAX */
+    unsigned ring_pages;  /* a power of two, 1..RING_PAGES_MAX */
     struct {
         uint32_t grefs[RING_PAGES_MAX];
         uint32_t port; /* the frontend's end of the event channel */
     } queue[VBD_QUEUES_MAX];
 };
 
-/* Maps the rings, binds the event channels, starts to serve. All or nothing.
+/* Maps the rings, binds the event channels, starts to serve. All or nothing. With `resume` the
+ * requests that a former process took and did not answer come first, in their old order.
  * Errors: REPLICA_E_IO (a ring page cannot be mapped), REPLICA_E_BUSY (an event channel cannot be
  * bound: it is somebody else's still, or never was one), REPLICA_E_PROTOCOL (nonsense in a ring),
- * REPLICA_E_MEMORY. Ownership: *vbd ends with vbd_disconnect. */
+ * REPLICA_E_MEMORY, and those of journal_create or journal_open. Ownership: *vbd ends with
+ * vbd_disconnect. */
 int vbd_connect(struct plane *plane, const struct vbd_parameters *parameters, struct vbd **vbd,
                 struct replica_error *error);
 
 /* Takes no more requests; those under way go on. */
 void vbd_stop(struct vbd *vbd);
+/* Takes requests again. */
+void vbd_go_on(struct vbd *vbd);
 /* Nothing is under way. */
 bool vbd_idle(const struct vbd *vbd);
-/* Lets go of everything of the guest's. The pointer is invalid afterwards. */
+/* Lets go of everything of the guest's; the journal's file stays. The pointer is invalid
+ * afterwards. */
 void vbd_disconnect(struct vbd *vbd);
 
 void vbd_resize(struct vbd *vbd, uint64_t sectors);

@@ -9,12 +9,10 @@
 #include <xengnttab.h>
 
 #include "grant.h"
+#include "journal.h"
 #include "plane.h"
 
-enum {
-    REQUEST_PARTS = 4,         /* replica requests that one guest request has out at once */
-    QUEUE_INDIRECT_BLOCKS = 32 /* requests with indirect descriptors at once, a queue */
-};
+enum { REQUEST_PARTS = 4 }; /* replica requests that one guest request has out at once */
 
 /* ---- request.c: the life of one guest request ------------------------------------------------ */
 
@@ -39,9 +37,10 @@ struct part {
 
 struct request {
     struct queue *queue;
-    struct request *next; /* free, or pending in the order of the ring */
+    struct journal_record *record; /* its own for good */
+    struct request *next;          /* free, pending in the order of the ring, or answered */
     struct blkif_command command;
-    uint8_t *indirect; /* a block of the queue's, or NULL */
+    uint8_t *indirect; /* a block of the journal's, or NULL */
     enum request_step step;
     enum blkif_status status;
     bool pending;     /* the queue calls request_advance again by itself */
@@ -58,6 +57,8 @@ enum request_advance { REQUEST_MOVED, REQUEST_STUCK };
 
 /* A fresh request out of a ring entry. */
 void request_init(struct request *request, struct queue *queue, const uint8_t *entry);
+/* One that a former process took, out of its record; what it had done of it counts for nothing. */
+void request_restore(struct request *request, struct queue *queue);
 /* Puts the copy of its indirect descriptors on the batch; false: no block is free. */
 bool request_fetch_descriptors(struct request *request);
 /* The batch was run: the descriptors are private now. */
@@ -83,10 +84,11 @@ struct queue {
     unsigned spurious;  /* events in a row that brought no request */
     uint64_t unmask_at; /* UINT64_MAX: not waiting */
     struct queue *next_kicked;
+    struct journal_ring journal;
     struct request *requests, *free;
     struct request *pending, **pending_tail; /* taken, not all with the replica */
-    uint8_t *blocks;                         /* indirect descriptors */
-    uint8_t *blocks_free;                    /* chained through their first bytes */
+    struct request *answered;                /* the guest was not shown their responses yet */
+    uint32_t blocks_used;                    /* a bit for each of the journal's blocks */
 };
 
 int queue_open(struct queue *queue, struct vbd *vbd, const struct vbd_parameters *parameters,
@@ -101,8 +103,8 @@ void queue_pass(struct queue *queue, uint64_t now);
 void queue_push(struct queue *queue);
 void queue_answer(struct queue *queue, struct request *request);
 void queue_wait_again(struct queue *queue, struct request *request);
-uint8_t *queue_block_get(struct queue *queue);
-void queue_block_put(struct queue *queue, uint8_t *block);
+/* For the indirect descriptors of a request, until its response has been shown. NULL: none free. */
+uint8_t *queue_block_get(struct queue *queue, struct request *request);
 
 /* ---- vbd.c -------------------------------------------------------------------------------------
  */
@@ -118,6 +120,7 @@ struct vbd {
     struct request *barrier; /* nothing new begins while it is not over */
     uint32_t active;
     struct vbd_counters counters;
+    struct journal journal;
     unsigned queue_count;
     struct queue *queues;
 };

@@ -18,8 +18,7 @@
 #include "plane_private.h"
 
 enum {
-    TAKE_AT_ONCE = 32, /* requests whose indirect descriptors share a batch */
-    BLOCK_BYTES = BLKIF_INDIRECT_SEGMENTS_MAX * BLKIF_DESCRIPTOR_BYTES,
+    TAKE_AT_ONCE = 32,      /* requests whose indirect descriptors share a batch */
     SPURIOUS_FREE = 16,     /* empty events in a row that cost nothing */
     SPURIOUS_SHIFT_MAX = 7, /* the longest delay is 2^7 ms */
     MILLISECOND = 1000000
@@ -28,21 +27,69 @@ enum {
 /* ---- beginning and end ------------------------------------------------------------------------
  */
 
-static int memory_open(struct queue *queue)
+/* In the order in which they were taken: what they did to each other is done the same again. */
+static void pending_insert(struct queue *queue, struct request *request)
 {
-    unsigned blocks =
-        queue->ring.entries < QUEUE_INDIRECT_BLOCKS ? queue->ring.entries : QUEUE_INDIRECT_BLOCKS;
+    struct request **place = &queue->pending;
 
+    while (*place && (*place)->record->order < request->record->order)
+        place = &(*place)->next;
+    request->next = *place;
+    request->pending = true;
+    *place = request;
+    if (!request->next)
+        queue->pending_tail = &request->next;
+}
+
+static int requests_open(struct queue *queue)
+{
     queue->requests = calloc(queue->ring.entries, sizeof *queue->requests);
-    queue->blocks = calloc(blocks, BLOCK_BYTES);
-    if (!queue->requests || !queue->blocks)
+    if (!queue->requests)
         return REPLICA_E_MEMORY;
     for (uint32_t i = 0; i < queue->ring.entries; i++) {
-        queue->requests[i].next = queue->free;
-        queue->free = &queue->requests[i];
+        struct request *request = &queue->requests[i];
+
+        request->record = &queue->journal.records[i];
+        if (request->record->order) {
+            request_restore(request, queue);
+            pending_insert(queue, request);
+        } else {
+            request->next = queue->free;
+            queue->free = request;
+        }
     }
-    for (unsigned i = 0; i < blocks; i++)
-        queue_block_put(queue, queue->blocks + (size_t)i * BLOCK_BYTES);
+    return 0;
+}
+
+/* The ring begins where a former process left it, or where it stands. */
+static int ring_open(struct queue *queue, const struct vbd_parameters *parameters, unsigned index,
+                     struct replica_error *error)
+{
+    struct journal_ring *journal = &queue->journal;
+    void *shared = queue->map.address;
+    int code;
+
+    *journal = journal_ring(&queue->vbd->journal, index);
+    if (!parameters->resume) {
+        code = ring_attach(&queue->ring, parameters->abi, shared, parameters->ring_pages);
+        if (code)
+            return err_set(error, code, "queue %u: the indices in its ring make no sense", index);
+        journal->mark->taken = journal->mark->answered = journal->mark->shown =
+            queue->ring.request_next;
+        journal->responses = journal->mark->answered;
+        return 0;
+    }
+    if (journal_settle(journal))
+        return err_set(error, REPLICA_E_INVALID,
+                       "queue %u: the records of its requests contradict each other", index);
+    code = ring_resume(&queue->ring, parameters->abi, shared, parameters->ring_pages,
+                       (uint32_t)journal->mark->taken, (uint32_t)journal->mark->answered,
+                       (uint32_t)journal->mark->shown);
+    if (code)
+        return err_set(error, REPLICA_E_INVALID,
+                       "queue %u: its ring and the records of its requests do not belong together",
+                       index);
+    journal_shown(journal);
     return 0;
 }
 
@@ -72,16 +119,19 @@ int queue_open(struct queue *queue, struct vbd *vbd, const struct vbd_parameters
                      grefs);
     if (code)
         return err_set(error, code, "queue %u: ring-ref %u cannot be mapped", index, grefs[0]);
-    code = ring_attach(&queue->ring, parameters->abi, queue->map.address, parameters->ring_pages);
+    code = ring_open(queue, parameters, index, error);
     if (code)
-        return err_set(error, code, "queue %u: the indices in its ring make no sense", index);
-    code = memory_open(queue);
+        return code;
+    code = requests_open(queue);
     if (code)
         return err_set(error, code, "no memory for a ring of %u requests", queue->ring.entries);
     code = bind_event_channel(queue, parameters->domain, parameters->queue[index].port);
     if (code)
         return err_set(error, code, "queue %u: event-channel %u cannot be bound", index,
                        parameters->queue[index].port);
+    /* The former process may have died between showing its responses and telling of them. */
+    if (parameters->resume)
+        (void)xenevtchn_notify(vbd->plane->events, queue->port);
     return 0;
 }
 
@@ -101,25 +151,22 @@ void queue_detach(struct queue *queue)
 void queue_free(struct queue *queue)
 {
     free(queue->requests);
-    free(queue->blocks);
 }
 
 /* ---- lists --------------------------------------------------------------------------------------
  */
 
-uint8_t *queue_block_get(struct queue *queue)
+uint8_t *queue_block_get(struct queue *queue, struct request *request)
 {
-    uint8_t *block = queue->blocks_free;
+    uint32_t block = 0;
 
-    if (block)
-        memcpy(&queue->blocks_free, block, sizeof queue->blocks_free);
-    return block;
-}
-
-void queue_block_put(struct queue *queue, uint8_t *block)
-{
-    memcpy(block, &queue->blocks_free, sizeof queue->blocks_free);
-    queue->blocks_free = block;
+    while (block < JOURNAL_BLOCKS && queue->blocks_used & UINT32_C(1) << block)
+        block++;
+    if (block == JOURNAL_BLOCKS)
+        return NULL;
+    queue->blocks_used |= UINT32_C(1) << block;
+    journal_set_block(request->record, block);
+    return queue->journal.blocks + (size_t)block * JOURNAL_BLOCK_BYTES;
 }
 
 static void pending_append(struct queue *queue, struct request *request)
@@ -163,18 +210,42 @@ void queue_answer(struct queue *queue, struct request *request)
 {
     ring_respond(&queue->ring, request->command.id, request->command.answered_operation,
                  request->status);
-    request->next = queue->free;
-    queue->free = request;
+    journal_answer(&queue->journal, request->record);
+    request->next = queue->answered;
+    queue->answered = request;
     /* The push is done once for all answers of a turn. */
     plane_kick(queue->vbd->plane, queue);
 }
 
+/* The guest has their responses: their records and blocks are free for others. */
+static void release_answered(struct queue *queue)
+{
+    while (queue->answered) {
+        struct request *request = queue->answered;
+
+        queue->answered = request->next;
+        journal_clear(request->record);
+        if (request->record->block)
+            queue->blocks_used &= ~(UINT32_C(1) << (request->record->block - 1));
+        request->indirect = NULL;
+        request->next = queue->free;
+        queue->free = request;
+    }
+}
+
 void queue_push(struct queue *queue)
 {
-    if (!ring_push(&queue->ring))
+    bool notify;
+
+    if (!ring_has_news(&queue->ring))
         return;
+    journal_commit(&queue->journal);
+    notify = ring_push(&queue->ring);
+    journal_shown(&queue->journal);
+    release_answered(queue);
     /* A guest that closed its end in this moment does not want to be woken. */
-    (void)xenevtchn_notify(queue->vbd->plane->events, queue->port);
+    if (notify)
+        (void)xenevtchn_notify(queue->vbd->plane->events, queue->port);
 }
 
 /* ---- a pass -------------------------------------------------------------------------------------
@@ -233,10 +304,13 @@ static unsigned take_some(struct queue *queue)
     struct request *taken[TAKE_AT_ONCE];
     unsigned count = 0;
 
+    if (!queue->free)
+        queue_push(queue);
     while (count < TAKE_AT_ONCE && queue->free && ring_take(&queue->ring, entry) == 1) {
         struct request *request = queue->free;
 
         queue->free = request->next;
+        journal_take(&queue->journal, request->record, entry, blkif_entry_bytes(queue->ring.abi));
         request_init(request, queue, entry);
         taken[count++] = request;
     }

@@ -43,9 +43,11 @@ static bool flushes_first(const struct request *request)
 void request_init(struct request *request, struct queue *queue, const uint8_t *entry)
 {
     struct request *next = request->next;
+    struct journal_record *record = request->record;
 
     memset(request, 0, sizeof *request);
     request->next = next;
+    request->record = record;
     request->queue = queue;
     blkif_decode(queue->ring.abi, entry, &request->command);
     request->status = blkif_check(&request->command, &queue->vbd->limits);
@@ -58,12 +60,25 @@ void request_init(struct request *request, struct queue *queue, const uint8_t *e
     request->discard_left = request->command.discard_count;
 }
 
+void request_restore(struct request *request, struct queue *queue)
+{
+    const struct journal_record *record = request->record;
+
+    request_init(request, queue, record->entry);
+    if (!record->block)
+        return;
+    queue->blocks_used |= UINT32_C(1) << (record->block - 1);
+    request->indirect = queue->journal.blocks + (size_t)(record->block - 1) * JOURNAL_BLOCK_BYTES;
+    if (request->step == REQUEST_DESCRIPTORS)
+        request_judge_descriptors(request);
+}
+
 bool request_fetch_descriptors(struct request *request)
 {
     struct queue *queue = request->queue;
     struct plane *plane = queue->vbd->plane;
 
-    request->indirect = queue_block_get(queue);
+    request->indirect = queue_block_get(queue, request);
     if (!request->indirect)
         return false;
     if (grant_room(&plane->batch) == 0)
@@ -111,9 +126,6 @@ static void finish(struct request *request)
 
     request->begun = false;
     count(&vbd->counters, request);
-    if (request->indirect)
-        queue_block_put(request->queue, request->indirect);
-    request->indirect = NULL;
     if (vbd->barrier == request) {
         vbd->barrier = NULL;
         vbd_kick_all(vbd);
@@ -310,12 +322,15 @@ void request_judge_descriptors(struct request *request)
 {
     uint32_t bytes;
 
-    if (request->copy_failed)
+    if (request->copy_failed) {
         request->status = BLKIF_ERROR;
-    else
+    } else {
+        /* From here on they are what another process would go by, not the guest's page. */
+        journal_judged(request->record);
         request->status =
             blkif_check_segments(request->indirect, request->command.segments,
                                  request->command.sector, &request->queue->vbd->limits, &bytes);
+    }
     request->step = REQUEST_START;
 }
 

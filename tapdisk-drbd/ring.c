@@ -58,6 +58,29 @@ int ring_attach(struct ring *ring, enum blkif_abi abi, void *shared, unsigned pa
     return 0;
 }
 
+int ring_resume(struct ring *ring, enum blkif_abi abi, void *shared, unsigned pages, uint32_t taken,
+                uint32_t answered, uint32_t shown)
+{
+    uint32_t produced, stands;
+
+    memset(ring, 0, sizeof *ring);
+    ring->shared = shared;
+    ring->abi = abi;
+    ring->entries = blkif_ring_entries(abi, pages);
+    stands = load(ring, RSP_PROD);
+    produced = load(ring, REQ_PROD);
+    if ((stands != shown && stands != answered) || produced - answered > ring->entries ||
+        produced - taken > ring->entries) {
+        ring->shared = NULL;
+        return REPLICA_E_PROTOCOL;
+    }
+    ring->request_next = taken;
+    ring->response_next = answered;
+    ring->response_pushed = answered;
+    store(ring, RSP_PROD, answered);
+    return 0;
+}
+
 void ring_detach(struct ring *ring)
 {
     ring->shared = NULL;
@@ -115,11 +138,16 @@ void ring_respond(struct ring *ring, uint64_t id, uint8_t operation, enum blkif_
     ring->response_next++;
 }
 
+bool ring_has_news(const struct ring *ring)
+{
+    return !ring->broken && ring->shared && ring->response_pushed != ring->response_next;
+}
+
 bool ring_push(struct ring *ring)
 {
     uint32_t before = ring->response_pushed, after = ring->response_next, event;
 
-    if (ring->broken || !ring->shared || before == after)
+    if (!ring_has_news(ring))
         return false;
     store(ring, RSP_PROD, after);
     ring->response_pushed = after;

@@ -29,6 +29,11 @@ struct ring {
 /* Starts at the ring's own rsp_prod: on a fresh ring 0. `pages` pages at `shared`.
  * Errors: REPLICA_E_PROTOCOL when the indices in it make no sense. */
 int ring_attach(struct ring *ring, enum blkif_abi abi, void *shared, unsigned pages);
+/* Takes up a ring of which a former process took `taken` requests and gave `answered` responses,
+ * and shows the latter. rsp_prod stands at `shown` or at `answered`.
+ * Errors: REPLICA_E_PROTOCOL when what is in the ring cannot be that. */
+int ring_resume(struct ring *ring, enum blkif_abi abi, void *shared, unsigned pages, uint32_t taken,
+                uint32_t answered, uint32_t shown);
 void ring_detach(struct ring *ring);
 
 /* Copies the next request to `entry` (BLKIF_ENTRY_BYTES_MAX bytes). 1: taken, 0: none there.
@@ -43,6 +48,8 @@ bool ring_final_check(struct ring *ring);
  * is always a slot. */
 void ring_respond(struct ring *ring, uint64_t id, uint8_t operation, enum blkif_status status);
 
+/* Responses were put that the guest has not been shown. */
+bool ring_has_news(const struct ring *ring);
 /* Shows the guest the responses put since the last push. True: it asked to be notified. */
 bool ring_push(struct ring *ring);
 

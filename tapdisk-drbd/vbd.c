@@ -11,6 +11,7 @@ static void free_memory(struct vbd *vbd)
 {
     for (unsigned i = 0; i < vbd->queue_count; i++)
         queue_free(&vbd->queues[i]);
+    journal_close(&vbd->journal);
     free(vbd->queues);
     free(vbd);
 }
@@ -61,6 +62,14 @@ int vbd_connect(struct plane *plane, const struct vbd_parameters *parameters, st
     made = vbd_new(plane, parameters);
     if (!made)
         return err_set(error, REPLICA_E_MEMORY, "no memory for a vbd");
+    if (parameters->resume)
+        code = journal_open(&made->journal, parameters->journal, parameters, error);
+    else
+        code = journal_create(&made->journal, parameters->journal, parameters, error);
+    if (code) {
+        free_memory(made);
+        return code;
+    }
     while (made->queue_count < parameters->queues) {
         struct queue *queue = &made->queues[made->queue_count];
 
@@ -90,6 +99,13 @@ void vbd_kick_all(struct vbd *vbd)
 void vbd_stop(struct vbd *vbd)
 {
     vbd->stopped = true;
+}
+
+void vbd_go_on(struct vbd *vbd)
+{
+    vbd->stopped = false;
+    vbd_kick_all(vbd);
+    plane_wake_at(vbd->plane, replica_loop_now(vbd->plane->loop));
 }
 
 bool vbd_idle(const struct vbd *vbd)

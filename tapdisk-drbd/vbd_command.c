@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "adm_client.h"
 #include "libreplica/core/err.h"
@@ -24,6 +25,8 @@ enum vbd_exit { VBD_DONE = 0, VBD_NO = 1, VBD_NOT_OURS = 2, VBD_BUSY = 3 };
 
 /* xl kills the script after 40 s; an answer must come out before. */
 enum { ANSWER_MS = 35000 };
+
+enum { ANCESTORS_MAX = 8 };
 
 struct vbd_command {
     const char *config_dir, *run_dir, *verb, *resource, *path;
@@ -67,6 +70,46 @@ static enum vbd_exit not_served(const struct vbd_command *command)
     return say(VBD_NO, command->resource, error.text);
 }
 
+/* The parent of a process, and whether its command line has `word`. 0: no such process. */
+static int parent_of(int process, const char *word, bool *found)
+{
+    char path[64], text[4096];
+    int parent = 0;
+    size_t length;
+    FILE *file;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", process);
+    file = fopen(path, "re");
+    length = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    text[length] = '\0';
+    if (file)
+        (void)fclose(file);
+    for (size_t at = 0; at < length; at += strlen(text + at) + 1)
+        *found |= strcmp(text + at, word) == 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", process);
+    file = fopen(path, "re");
+    length = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    text[length] = '\0';
+    if (file)
+        (void)fclose(file);
+    /* The name in brackets may hold anything. */
+    if (!strrchr(text, ')') || sscanf(strrchr(text, ')'), ") %*c %d", &parent) != 1)
+        return 0;
+    return parent;
+}
+
+/* Are we run for `xl migrate-receive`? Then the guest still is on the other host, and the disk must
+ * come from there, or not at all. */
+static bool is_incoming(void)
+{
+    bool found = false;
+    int process = (int)getppid();
+
+    for (unsigned i = 0; i < ANCESTORS_MAX && process > 1 && !found; i++)
+        process = parent_of(process, "migrate-receive", &found);
+    return found;
+}
+
 static enum vbd_exit ask(const struct vbd_command *command)
 {
     struct replica_error error = {0};
@@ -76,7 +119,8 @@ static enum vbd_exit ask(const struct vbd_command *command)
 
     (void)snprintf(verb, sizeof verb, "vbd-%s", command->verb);
     code = adm_client_ask(command->run_dir, command->resource,
-                          json_pack("{s:s, s:s}", "command", verb, "path", command->path),
+                          json_pack("{s:s, s:s, s:b}", "command", verb, "path", command->path,
+                                    "incoming", is_incoming()),
                           ANSWER_MS, &answer, &error);
     if (code == REPLICA_E_NOT_FOUND && !answer)
         return not_served(command);

@@ -25,30 +25,9 @@
 
 #define MILLISECONDS UINT64_C(1000000)
 
-enum { CANDIDATES_MAX = 64, DOMAINS_MAX = 4096, DEVICES_MAX = 1024, LOOKS_A_WINDOW = 20 };
+enum { DOMAINS_MAX = 4096, DEVICES_MAX = 1024, LOOKS_A_WINDOW = 20 };
 static const uint64_t LOOK_WINDOW = 100 * MILLISECONDS;
 static const uint64_t SETTLE_RETRY = 1000 * MILLISECONDS;
-
-struct entry {
-    struct device *device;
-    struct entry *next;
-    bool dirty;
-    uint64_t window; /* when the present one began */
-    unsigned looks;  /* in it */
-};
-
-struct xenside {
-    struct device_host host;
-    char *nbd_path, *sysfs;
-    char base[64]; /* "/local/domain/0" */
-    struct replica_timer *timer;
-    struct entry *entries;
-    unsigned entry_count;
-    struct device_place candidates[CANDIDATES_MAX];
-    unsigned candidate_count;
-    bool rescan; /* more than the candidates can tell */
-    bool stopped;
-};
 
 /* ---- the registry
  * --------------------------------------------------------------------------------- */
@@ -191,7 +170,7 @@ static struct entry *next_due(struct xenside *xen, uint64_t now, uint64_t *again
  * limit of looks ends it. */
 static void look_all(struct xenside *xen)
 {
-    uint64_t now = replica_loop_now(xen->host.loop), wake = UINT64_MAX;
+    uint64_t now = replica_loop_now(xen->host.loop), wake = UINT64_MAX, handover;
     struct entry *entry;
 
     while ((entry = next_due(xen, now, &wake)) != NULL)
@@ -199,6 +178,9 @@ static void look_all(struct xenside *xen)
     for (entry = xen->entries; entry; entry = entry->next)
         if (device_deadline(entry->device) > now && device_deadline(entry->device) < wake)
             wake = device_deadline(entry->device);
+    handover = xenside_handover_pump(xen);
+    if (handover < wake)
+        wake = handover;
     if (claim_is_unused(xen->host.claim) && now + SETTLE_RETRY < wake)
         wake = now + SETTLE_RETRY;
     replica_timer_set(xen->timer, wake);
@@ -305,36 +287,28 @@ static void reply(void *argument, int code, const char *text)
     free(command);
 }
 
-static struct entry *other_writer(struct xenside *xen, const struct entry *than)
+/* A disk that migrates in is with the peer, unless the guest moves within this host. */
+static unsigned promote_flags(bool incoming, bool local)
 {
-    for (struct entry *entry = xen->entries; entry; entry = entry->next)
-        if (entry != than && device_wants_role(entry->device) && device_is_writable(entry->device))
-            return entry;
-    return NULL;
+    return incoming && !local ? REPLICA_PROMOTE_CONNECTED : 0;
 }
 
-static void add(struct xenside *xen, struct entry *entry, struct command *command)
+static void add(struct xenside *xen, struct entry *entry, struct command *command, bool incoming)
 {
-    const struct entry *other = other_writer(xen, entry);
     char text[REPLICA_ERROR_TEXT_MAX];
+    bool local = false;
 
-    if (other && device_is_writable(entry->device)) {
-        const struct device_place *place = device_place(other->device);
-
-        (void)snprintf(text, sizeof text,
-                       "%s is attached for writing to domain %u already; detach it there first (xl "
-                       "block-detach %u %u), or attach it read-only here",
-                       replica_resource(xen->host.replica), place->domain, place->domain,
-                       place->device);
+    if (!xenside_make_room(xen, entry->device, text, sizeof text, &local)) {
         reply(command, REPLICA_E_BUSY, text);
         return;
     }
-    device_add(entry->device, reply, command);
+    device_add(entry->device, promote_flags(incoming, local), reply, command);
     entry->dirty = true;
     look_all(xen);
 }
 
-static void run(struct xenside *xen, struct command *command, const char *verb, const char *path)
+static void run(struct xenside *xen, struct command *command, const char *verb, const char *path,
+                bool incoming)
 {
     struct device_place place;
     struct entry *entry = NULL;
@@ -349,7 +323,7 @@ static void run(struct xenside *xen, struct command *command, const char *verb, 
     if (strcmp(verb, "vbd-add") == 0) {
         entry = examine(xen, &place);
         if (entry) {
-            add(xen, entry, command);
+            add(xen, entry, command, incoming);
             return;
         }
         (void)snprintf(text, sizeof text, "%s/params does not name %s for script=block-drbd",
@@ -384,7 +358,7 @@ bool xenside_control(struct xenside *xen, struct replica_control_request *reques
             replica_control_reply(request, REPLICA_E_MEMORY, "no memory", NULL);
         } else {
             *command = (struct command){.xen = xen, .request = request};
-            run(xen, command, verb, path);
+            run(xen, command, verb, path, json_is_true(json_object_get(object, "incoming")));
         }
     }
     json_decref(object);
@@ -484,15 +458,17 @@ static int store_open(struct xenside *xen, struct replica_error *error)
     return code ? err_set(error, code, "cannot watch XenStore: %s", strerror(errno)) : 0;
 }
 
-static int parts_open(struct xenside *xen, const char *nbd_path, const char *sysfs,
-                      struct replica_error *error)
+static int parts_open(struct xenside *xen, const char *run_dir, const char *nbd_path,
+                      const char *sysfs, struct replica_error *error)
 {
     int code;
 
+    xen->run_dir = strdup(run_dir);
     xen->nbd_path = strdup(nbd_path);
     xen->sysfs = strdup(sysfs);
-    if (!xen->nbd_path || !xen->sysfs)
+    if (!xen->run_dir || !xen->nbd_path || !xen->sysfs)
         return err_set(error, REPLICA_E_MEMORY, "no memory for the Xen side");
+    xen->host.run_dir = xen->run_dir;
     xen->host.nbd_path = xen->nbd_path;
     xen->host.sysfs = xen->sysfs;
     code = claim_new(&xen->host.claim, xen->host.replica);
@@ -502,12 +478,15 @@ static int parts_open(struct xenside *xen, const char *nbd_path, const char *sys
         return err_set(error, code, "no memory for the Xen side");
     code = store_open(xen, error);
     if (code == 0)
+        code = domains_open(&xen->host.domains, error);
+    if (code == 0)
         code = plane_open(&xen->host.plane, xen->host.loop, xen->host.replica, error);
     return code;
 }
 
 int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct replica *replica,
-                    const char *nbd_path, const char *sysfs, struct replica_error *error)
+                    const char *run_dir, const char *nbd_path, const char *sysfs,
+                    struct replica_error *error)
 {
     struct xenside *made = calloc(1, sizeof *made);
     int code;
@@ -518,7 +497,8 @@ int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct repl
     made->host.replica = replica;
     made->host.wake = wake;
     made->host.wake_argument = made;
-    code = parts_open(made, nbd_path, sysfs, error);
+    made->host.in_the_way = xenside_in_the_way;
+    code = parts_open(made, run_dir, nbd_path, sysfs, error);
     if (code) {
         xenside_stop(made);
         xenside_close(made);
@@ -532,9 +512,9 @@ int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct repl
 }
 
 int xenside_open(struct xenside **xen, struct replica_loop *loop, struct replica *replica,
-                 const char *nbd_path, struct replica_error *error)
+                 const char *run_dir, const char *nbd_path, struct replica_error *error)
 {
-    return xenside_open_at(xen, loop, replica, nbd_path, TAKEOVER_SYSFS, error);
+    return xenside_open_at(xen, loop, replica, run_dir, nbd_path, TAKEOVER_SYSFS, error);
 }
 
 void xenside_stop(struct xenside *xen)
@@ -549,6 +529,9 @@ void xenside_stop(struct xenside *xen)
     if (xen->host.xenbus)
         xenbus_close(xen->host.xenbus);
     xen->host.xenbus = NULL;
+    if (xen->host.domains)
+        domains_close(xen->host.domains);
+    xen->host.domains = NULL;
     if (xen->timer)
         replica_timer_free(xen->timer);
     xen->timer = NULL;
@@ -560,6 +543,7 @@ void xenside_close(struct xenside *xen)
         plane_free(xen->host.plane);
     if (xen->host.claim)
         claim_free(xen->host.claim);
+    free(xen->run_dir);
     free(xen->nbd_path);
     free(xen->sysfs);
     free(xen);

@@ -190,7 +190,7 @@ enum actlog_verdict actlog_get(struct actlog *log, uint32_t extent)
         slot = &log->slots[index];
         if (slot->references++ == 0)
             line_remove(log, index);
-        return slot->state == SLOT_ON_DISK ? ACTLOG_HOT : ACTLOG_PENDING;
+        return slot->state == SLOT_ON_DISK || MUTANT(pending_is_hot) ? ACTLOG_HOT : ACTLOG_PENDING;
     }
     index = take_slot(log);
     if (index == ACTLOG_NONE)
@@ -218,7 +218,7 @@ void actlog_put(struct actlog *log, uint32_t extent)
 
     assert(index != ACTLOG_NONE && log->slots[index].references > 0);
     if (--log->slots[index].references == 0)
-        line_append(log, LINE_UNCONFIRMED, index);
+        line_append(log, MUTANT(evicts_unconfirmed) ? LINE_EVICTABLE : LINE_UNCONFIRMED, index);
 }
 
 void actlog_confirm_begin(struct actlog *log)

@@ -8,6 +8,7 @@
 
 #include "actlog.h"
 #include "metadata.h"
+#include "mutant.h"
 
 enum {
     ACTLOG_CHANGES_MAX = 64, /* in one transaction */

@@ -63,7 +63,7 @@ static void gather_changes(struct actlog *log)
         uint32_t index = log->changed_first;
 
         log->changed_first = log->slots[index].next_changed;
-        log->slots[index].state = SLOT_WRITING;
+        log->slots[index].state = MUTANT(hot_before_written) ? SLOT_ON_DISK : SLOT_WRITING;
         log->written_slots[count++] = index;
     }
     log->written_count = count;
@@ -114,7 +114,7 @@ void actlog_encode(struct actlog *log, uint8_t *block, uint32_t *block_index)
     writer = bytes_writer(block + WINDOW_AT, METADATA_BLOCK_BYTES - WINDOW_AT);
     put_window(log, &writer, window_count);
     bytes_put32(&crc, block_crc(block));
-    *block_index = (uint32_t)(log->sequence % METADATA_AL_BLOCKS);
+    *block_index = MUTANT(log_in_one_place) ? 0 : (uint32_t)(log->sequence % METADATA_AL_BLOCKS);
 }
 
 void actlog_written(struct actlog *log)

@@ -130,6 +130,8 @@ static void mark_actlog(struct core *core, const char *damage)
             continue;
         if (range.length > size - range.offset)
             range.length = (uint32_t)(size - range.offset);
+        if (MUTANT(half_extent_marked))
+            range.length /= 2;
         bitmap_set(&core->bitmap, range);
     }
     core_log(core, LOG_LEVEL_NOTICE,
@@ -142,7 +144,7 @@ static enum replica_disk disk_by_flags(const struct core *core)
 {
     uint32_t flags = core->super.flags;
 
-    if (!(flags & METADATA_CONSISTENT))
+    if (!(flags & METADATA_CONSISTENT) && !MUTANT(inconsistent_attached))
         return REPLICA_DISK_INCONSISTENT;
     if (!(flags & METADATA_WAS_UPTODATE))
         return REPLICA_DISK_OUTDATED;
@@ -162,7 +164,7 @@ static void finish_reading(struct core *core)
     core->super.al_extents = core->config.al_extents;
     if (core->super.flags & METADATA_FULL_SYNC)
         bitmap_set_all(&core->bitmap);
-    if (crashed) {
+    if (crashed && !MUTANT(crash_unnoticed)) {
         mark_actlog(core, scan ? error.text : NULL);
         core->super.flags |= METADATA_CRASHED_PRIMARY;
         core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
@@ -194,7 +196,7 @@ void attach_read_done(struct core *core, uint32_t index, int code)
 
         if (command->phase == COMMAND_ATTACH_ACTLOG)
             actlog_scan_block(core->actlog, block);
-        else
+        else if (!MUTANT(bitmap_not_read))
             bitmap_decode(&core->bitmap, staging->first + i, block);
     }
     if (command->phase == COMMAND_ATTACH_ACTLOG)

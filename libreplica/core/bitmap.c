@@ -15,6 +15,7 @@
 
 #include "bytes.h"
 #include "metadata.h"
+#include "mutant.h"
 
 enum { WORD_BITS = 64, WORDS_PER_BLOCK = METADATA_BITS_PER_BLOCK / WORD_BITS };
 
@@ -127,7 +128,7 @@ static uint64_t change_bits(struct bitmap *bitmap, uint64_t first, uint64_t end,
         uint64_t word = word_at(bitmap, index);
         unsigned here = change_word(bitmap, index, to ? word | mask : word & ~mask);
 
-        if (here)
+        if (here && !MUTANT(bits_not_dirty))
             bitmap_mark_dirty(bitmap, index / WORDS_PER_BLOCK);
         changed += here;
         first = stop;
@@ -144,7 +145,9 @@ uint64_t bitmap_set(struct bitmap *bitmap, struct range range)
 {
     if (range.length == 0)
         return 0;
-    return change_bits(bitmap, range.offset / REPLICA_BLOCK_BYTES, round_up(range_end(range)),
+    return change_bits(bitmap, range.offset / REPLICA_BLOCK_BYTES,
+                       MUTANT(last_block_unmarked) ? range_end(range) / REPLICA_BLOCK_BYTES
+                                                   : round_up(range_end(range)),
                        true);
 }
 

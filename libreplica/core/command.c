@@ -80,6 +80,9 @@ static void run(struct core *core)
     case COMMAND_OUTDATE:
         outdate_begin(core);
         break;
+    case COMMAND_VERIFY:
+        verify_begin(core);
+        break;
     case COMMAND_RESUME_IO: /* answered before anything else is looked at */
     case COMMAND_KIND_COUNT:
         break;
@@ -95,6 +98,12 @@ static void resume_io(struct core *core, void *cookie)
     if (code == 0)
         loss_resume(core);
     answer(core, cookie, code, text);
+}
+
+/* A promotion waits for the end of a handover instead, and a disconnect is one. */
+static bool touches_role(enum command_kind kind)
+{
+    return kind == COMMAND_DEMOTE || kind == COMMAND_DOWN || kind == COMMAND_NEW_UUID;
 }
 
 void command_take(struct core *core, const struct event *event)
@@ -120,6 +129,13 @@ void command_take(struct core *core, const struct event *event)
         answer(core, event->command.cookie, REPLICA_E_BUSY, text);
         return;
     }
+    if (core->handover.phase != HANDOVER_NONE && touches_role(event->command.kind)) {
+        snprintf(text, sizeof text,
+                 "%s: the Primary role is being handed over to %s; try again in a moment",
+                 core->config.resource, core->config.peer_node);
+        answer(core, event->command.cookie, REPLICA_E_BUSY, text);
+        return;
+    }
     /* A promotion is judged when no handshake is in the way any more, in role.c, and after the
      * peer was fenced, where that is to be. */
     code =
@@ -132,6 +148,8 @@ void command_take(struct core *core, const struct event *event)
     }
     core->command.kind = event->command.kind;
     core->command.flags = event->command.flags;
+    core->command.start = event->command.start;
+    core->command.stop = event->command.stop;
     core->command.cookie = event->command.cookie;
     run(core);
 }
@@ -152,7 +170,7 @@ static bool pump_unlinked(struct core *core)
         command_answer(core, 0, "%s", "");
         return true;
     }
-    if (core->peer_used > 0 || !resync_idle(core))
+    if (core->peer_used > 0 || !resync_idle(core) || !verify_idle(core))
         return false;
     command->phase = COMMAND_DOWN_BITMAP;
     command->ticket = persist_bitmap(core);

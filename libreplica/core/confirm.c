@@ -50,7 +50,7 @@ void confirm_touched(struct core *core)
 
 uint64_t confirm_ticket(struct core *core)
 {
-    core->confirm.wanted = core->confirm.current + 1;
+    core->confirm.wanted = core->confirm.current + !(MUTANT(flush_joins) && core->confirm.running);
     return core->confirm.wanted;
 }
 
@@ -76,12 +76,14 @@ static void begin(struct core *core)
     confirm->unconfirmed = false;
     confirm->due = UINT64_MAX;
     actlog_confirm_begin(core->actlog);
-    confirm->flush_pending = core_has_disk(core);
+    confirm->flush_pending = core_has_disk(core) && !MUTANT(no_local_flush);
     if (confirm->flush_pending)
         core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, confirm_tag(core));
     confirm->bitmap_ticket =
-        confirm->flush_pending && core->bitmap.dirty_count > 0 ? persist_bitmap(core) : 0;
-    confirm->peer_pending = core->mode == MODE_REPLICATE;
+        confirm->flush_pending && core->bitmap.dirty_count > 0 && !MUTANT(no_bits_in_confirm)
+            ? persist_bitmap(core)
+            : 0;
+    confirm->peer_pending = core->mode == MODE_REPLICATE && !MUTANT(no_peer_flush);
     if (confirm->peer_pending) {
         core_send(core, WIRE_FLUSH, NULL)->tag = confirm_tag(core);
         confirm->peer_since = core->now;
@@ -94,10 +96,12 @@ static void finish(struct core *core)
     struct confirm *confirm = &core->confirm;
 
     confirm->running = false;
-    if (confirm->aborted) {
+    if (confirm->aborted && !MUTANT(abort_ignored)) {
         actlog_confirm_abort(core->actlog);
         return;
     }
+    if (MUTANT(confirm_covers_late))
+        confirm->covered = confirm->count;
     actlog_confirm_end(core->actlog);
     confirm->first = (confirm->first + confirm->covered) % CORE_TRANSFER_RECORDS;
     confirm->count -= confirm->covered;
@@ -110,7 +114,8 @@ static void finish(struct core *core)
  * recorded first. */
 static bool must_record(struct core *core)
 {
-    return core->flushes.first && core->mode == MODE_UNRECORDED && core->inherited;
+    return core->flushes.first && core->mode == MODE_UNRECORDED && core->inherited &&
+           !MUTANT(inherited_flush);
 }
 
 bool confirm_pump(struct core *core)
@@ -118,7 +123,7 @@ bool confirm_pump(struct core *core)
     struct confirm *confirm = &core->confirm;
 
     if (confirm->running) {
-        if (confirm->flush_pending || confirm->peer_pending ||
+        if ((confirm->flush_pending && !MUTANT(flush_not_awaited)) || confirm->peer_pending ||
             (confirm->bitmap_ticket && !confirm->aborted && core_has_disk(core) &&
              !persist_bitmap_due(core, confirm->bitmap_ticket)))
             return false;
@@ -174,7 +179,7 @@ uint32_t confirm_peer_lost(struct core *core)
     struct confirm *confirm = &core->confirm;
     uint32_t count = confirm->count;
 
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count && !MUTANT(unflushed_unmarked); i++)
         bitmap_set(&core->bitmap, confirm->ring[(confirm->first + i) % CORE_TRANSFER_RECORDS]);
     confirm->first = confirm->count = confirm->covered = 0;
     if (confirm->running && confirm->peer_pending) {

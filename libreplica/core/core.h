@@ -60,6 +60,15 @@ enum core_handler {
     HANDLER_LOCAL_IO_ERROR,
     HANDLER_COUNT
 };
+/* How a block's content is summed up to be compared with the peer's; the shell computes it. */
+enum core_digest {
+    CORE_DIGEST_NONE,
+    CORE_DIGEST_SHA256,
+    CORE_DIGEST_SHA1,
+    CORE_DIGEST_MD5,
+    CORE_DIGEST_CRC32C,
+    CORE_DIGEST_COUNT
+};
 enum core_io_error { CORE_IO_ERROR_DETACH, CORE_IO_ERROR_PASS_ON, CORE_IO_ERROR_CALL_HANDLER };
 
 /* Times are nanoseconds. A copy is kept; nothing is borrowed. */
@@ -82,7 +91,8 @@ struct core_config {
     enum core_io_error on_io_error;
     struct split_policies after_sb;
     enum core_rr_conflict rr_conflict;
-    uint32_t handlers; /* 1 << enum core_handler: there is a script for it */
+    uint32_t handlers;              /* 1 << enum core_handler: there is a script for it */
+    enum core_digest verify_digest; /* net { verify-alg } */
 };
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -97,6 +107,7 @@ enum event_kind {
     EVENT_MESSAGE,      /* a whole message from the peer */
     EVENT_COMMAND,      /* an operator's or the Xen side's wish */
     EVENT_HANDLER_DONE, /* an ACTION_HANDLER is finished */
+    EVENT_HANDOVER_ANSWER, /* the answer to an ACTION_HANDOVER_ASK */
     EVENT_KIND_COUNT
 };
 
@@ -111,14 +122,17 @@ enum command_kind {
     COMMAND_INVALIDATE_REMOTE, /* the peer's are */
     COMMAND_OUTDATE,           /* the peer has newer data, says whoever fences this node */
     COMMAND_RESUME_IO,         /* ends a freeze: go on without the peer; never waits */
-    COMMAND_DOWN, /* demote, disconnect, flush, leave clean metadata; the last command */
+    COMMAND_VERIFY, /* compare with the peer from `start` to `stop`; answered when it begins */
+    COMMAND_DOWN,   /* demote, disconnect, flush, leave clean metadata; the last command */
     COMMAND_KIND_COUNT
 };
 
 enum command_flags {
     COMMAND_FORCE = 1 << 0,
     COMMAND_CLEAR_BITMAP = 1 << 1,
-    COMMAND_DISCARD_MY_DATA = 1 << 2
+    COMMAND_DISCARD_MY_DATA = 1 << 2,
+    COMMAND_CONNECTED = 1 << 3, /* promote: over the link or not at all; a migration's wish */
+    COMMAND_TAKE_BACK = 1 << 4  /* promote: our guest runs again; CONNECTED goes without saying */
 };
 
 struct event {
@@ -137,8 +151,10 @@ struct event {
             uint64_t tag;
             int code; /* 0, REPLICA_E_IO, REPLICA_E_NO_SPACE */
             struct replica_buffer
-                *buffer; /* a read that was asked for without a buffer: now the core's */
-            bool zero;   /* a read: every byte is 0 (the shell may always say false) */
+                *buffer;           /* a read that was asked for without a buffer: now the core's */
+            bool zero;             /* a read: every byte is 0 (the shell may always say false) */
+            const uint8_t *digest; /* WIRE_DIGEST_BYTES, where the action asked for one; valid
+                                      during the step */
         } disk_done;
         struct {
             uint64_t tag;
@@ -157,13 +173,21 @@ struct event {
         struct {
             enum command_kind kind;
             uint32_t flags;
-            void *cookie; /* comes back in ACTION_ANSWER */
+            uint64_t start, stop; /* VERIFY: bytes; a stop of 0 is the end of the device */
+            void *cookie;         /* comes back in ACTION_ANSWER */
         } command;
         struct {
             enum core_handler handler;
             uint32_t serial; /* of its ACTION_HANDLER */
             int status;      /* exit status; negative: it did not run, or a signal ended it */
         } handler_done;
+        struct {
+            uint32_t number; /* of the question */
+            /* 0: every user of the disk here has stopped asking, what it asked is over, and it will
+             * not ask again before the ACTION_HANDOVER_END. Else why not: REPLICA_E_BUSY. */
+            int code;
+            const char *text; /* "its guest (domain 5) runs there"; valid during the step */
+        } handover_answer;
     };
 };
 
@@ -182,6 +206,12 @@ enum action_kind {
     ACTION_HANDLER,       /* run a handler script */
     ACTION_STATE_CHANGED, /* something that core_status tells has changed */
     ACTION_LOG,           /* a line for the log */
+    /* The peer wants the Primary role that we have; answered by EVENT_HANDOVER_ANSWER. May it go?
+     * Yes, when every user here stands still for as long as the peer's may run: a guest that is
+     * shut down for suspend. With `take_back`, when no user here runs: the guest's other copy does,
+     * where the role came from. */
+    ACTION_HANDOVER_ASK,
+    ACTION_HANDOVER_END, /* once for each question, also for one withdrawn: how it ended */
     ACTION_KIND_COUNT
 };
 
@@ -203,7 +233,8 @@ struct action {
             bool durable; /* a write: as with O_DSYNC */
             struct range range;
             struct replica_buffer
-                *buffer; /* NULL for a read: the shell takes one and hands it over */
+                *buffer;             /* NULL for a read: the shell takes one and hands it over */
+            enum core_digest digest; /* of a read without a buffer; else NONE */
             uint64_t tag;
         } disk;
         struct {
@@ -239,6 +270,14 @@ struct action {
             enum log_level level;
             char text[ACTION_TEXT_MAX];
         } log;
+        struct {
+            uint32_t number;
+            bool take_back;
+        } handover_ask;
+        struct {
+            uint32_t number;
+            bool gone; /* the role is the peer's; else the users go on */
+        } handover_end;
     };
 };
 
@@ -284,17 +323,20 @@ struct core_status {
     enum replica_disk disk, peer_disk;
     enum replica_connection connection;
     enum replica_replication replication;
-    bool io_suspended;    /* guest requests wait (a loss is being recorded, or frozen) */
-    bool frozen;          /* until the peer is back, fenced, or the operator says resume-io */
-    bool fencing;         /* the fence-peer handler runs */
-    uint64_t alone_since; /* ns: a Primary without its peer since then; 0: it has it */
+    enum replica_handover handover;
+    uint64_t handover_since; /* ns, the clock of the events */
+    bool io_suspended;       /* guest requests wait (a loss is being recorded, or frozen) */
+    bool frozen;             /* until the peer is back, fenced, or the operator says resume-io */
+    bool fencing;            /* the fence-peer handler runs */
+    uint64_t alone_since;    /* ns: a Primary without its peer since then; 0: it has it */
     uint64_t data_bytes;
     uint64_t epoch;
     struct generation generation;
     uint32_t flags;
     uint64_t out_of_sync_bytes;
-    uint64_t resync_total_bytes, resync_done_bytes;
-    uint64_t resync_started;             /* ns, the clock of the events; 0: none */
+    uint64_t resync_total_bytes, resync_done_bytes; /* or of a verification */
+    uint64_t resync_started;                        /* ns, the clock of the events; 0: none */
+    uint64_t verify_differs_bytes;       /* found by the verification under way, or the last one */
     uint32_t requests_pending;           /* guest requests in the core */
     uint32_t peer_pending;               /* answers the peer owes */
     uint32_t local_pending;              /* local disk I/O under way */

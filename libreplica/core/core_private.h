@@ -23,6 +23,8 @@ void core_log(struct core *core, enum log_level level, const char *format, ...)
 uint64_t core_random(struct core *core);
 void core_disk(struct core *core, enum replica_op op, struct range range, bool durable,
                struct replica_buffer *buffer, uint64_t tag);
+/* A read into a buffer of the shell's, with its checksum. */
+void core_disk_sum(struct core *core, struct range range, enum core_digest digest, uint64_t tag);
 void core_release(struct core *core, struct replica_buffer *buffer); /* NULL is fine */
 /* An empty message to fill in; `type` is set. */
 struct wire_message *core_send(struct core *core, enum wire_type type,
@@ -219,6 +221,22 @@ void role_new_uuid(struct core *core);
 void role_new_uuid_asked(struct core *core, const struct wire_message *message);
 void role_new_uuid_answered(struct core *core, const struct wire_message *message);
 
+/* ---- handover.c
+ * ------------------------------------------------------------------------------------------- */
+
+/* The peer's PROMOTE has found us Primary. */
+void handover_asked(struct core *core, const struct wire_message *message);
+void handover_answered(struct core *core, uint32_t number, int code, const char *text);
+/* What the peer says to our PROMOTE. */
+void handover_told(struct core *core, const struct wire_message *message);
+bool handover_pump(struct core *core);
+void handover_link_lost(struct core *core);
+void handover_disk_failed(struct core *core);
+bool handover_parks(const struct core *core);        /* guest requests wait */
+bool handover_half_durable(const struct core *core); /* the superblock may say either role */
+uint64_t handover_deadline(const struct core *core);
+enum replica_handover handover_status(const struct core *core, uint64_t *since);
+
 /* ---- command.c
  * ------------------------------------------------------------------------------------------- */
 
@@ -254,6 +272,20 @@ bool resync_idle(const struct core *core); /* no disk I/O of it under way */
 uint64_t resync_deadline(const struct core *core);
 uint64_t resync_oldest(const struct core *core); /* when the oldest unanswered ask was sent, or
                                                      UINT64_MAX */
+
+/* ---- verify.c
+ * ---------------------------------------------------------------------------------------------- */
+
+void verify_init(struct core *core);
+void verify_begin(struct core *core);
+bool verify_pump(struct core *core);
+void verify_message(struct core *core, const struct wire_message *message);
+void verify_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer,
+                      const uint8_t *digest);
+void verify_resume(struct core *core, struct verify_slot *slot);
+void verify_link_lost(struct core *core);
+bool verify_idle(const struct core *core);       /* no disk I/O of it under way */
+uint64_t verify_oldest(const struct core *core); /* as resync_oldest */
 
 /* ---- liveness.c
  * --------------------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include "core.h"
 #include "interval.h"
 #include "lineage.h"
+#include "mutant.h"
 
 enum core_limits {
     CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
@@ -25,6 +26,9 @@ enum core_limits {
     CORE_RESYNC_ASKS = 32,            /* of them under way, target */
     CORE_RESYNC_READS = 2 * CORE_RESYNC_ASKS, /* source */
     CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
+    CORE_VERIFY_SLOTS = 16,                   /* ranges that are compared at once */
+    CORE_VERIFY_LINES = 50,                   /* differences that get a line each in the log */
+    CORE_RESYNC_FLUSH_NS = 1000000000,        /* and not for longer than this */
     CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
 };
 
@@ -33,6 +37,16 @@ enum {
     CORE_UUID_CLEAR = 1,    /* both disks are new: no block is out of sync */
     CORE_UUID_DISK_LOST = 2 /* the Primary goes on without its disk: every block is out of sync */
 };
+
+/* In the flags of a PROMOTE. */
+enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
+
+/* In the flags of a VERIFY_READ, beside the algorithm in the lowest byte: the asker holds back
+ * its guest's writes of the range; this range was compared before, as a part of a longer one. */
+enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
+
+/* In the flags of a VERIFY_DONE: it answers the asker's. */
+enum { CORE_VERIFY_ANSWER = 1 };
 
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
@@ -55,6 +69,8 @@ enum tag_kind {
     TAG_RESYNC_ASK,
     TAG_RESYNC_READ,
     TAG_RESYNC_FLUSH,
+    TAG_VERIFY_ASK,
+    TAG_VERIFY_SERVE,
     TAG_COMMAND,
     TAG_LOSS
 };
@@ -74,7 +90,14 @@ static inline uint32_t tag_index(uint64_t tag)
 
 /* ---- who stands in the interval set -------------------------------------------------------- */
 
-enum owner_kind { OWNER_REQUEST, OWNER_PEER, OWNER_RESYNC_ASK, OWNER_RESYNC_READ };
+enum owner_kind {
+    OWNER_REQUEST,
+    OWNER_PEER,
+    OWNER_RESYNC_ASK,
+    OWNER_RESYNC_READ,
+    OWNER_VERIFY_ASK,
+    OWNER_VERIFY_SERVE
+};
 
 /* First member of each owner, so that what interval_leave lets go finds its way back. */
 struct owner {
@@ -86,7 +109,7 @@ struct owner {
 
 enum request_phase {
     REQUEST_FREE,
-    REQUEST_PARKED,   /* came while a demotion drains */
+    REQUEST_PARKED,   /* came while a demotion or a handover drains */
     REQUEST_OVERLAP,  /* waits in the interval set */
     REQUEST_ADMIT,    /* in core->admit: wants transfer-log room and activity-log references */
     REQUEST_COLD,     /* in core->cold: its activity-log transaction is on its way */
@@ -321,7 +344,47 @@ struct resync {
     uint64_t ticket;
     uint64_t total_blocks, started;
     uint64_t next_ask;    /* pace */
+    uint64_t flush_due;   /* target: progress is to be seen, however slow it is */
     uint64_t acked_bytes; /* since the last bitmap pass, source */
+};
+
+/* ---- verify (verify.c)
+ * ---------------------------------------------------------------------------- */
+
+enum verify_phase {
+    VERIFY_FREE,
+    VERIFY_HOLD,    /* Primary: waits for its guest's writes of the range */
+    VERIFY_ASKED,   /* the peer was asked */
+    VERIFY_OVERLAP, /* waits in the interval set before it reads */
+    VERIFY_READ     /* on our disk */
+};
+
+struct verify_slot {
+    struct owner owner; /* first */
+    uint32_t index, generation;
+    enum verify_phase phase;
+    struct range range; /* asker: what is to be compared; */
+    struct range piece; /* the part under way */
+    struct range bad;   /* blocks that differ, one after the other; not logged yet */
+    bool held;          /* asker: in the interval set since before it asked */
+    enum core_digest algorithm;
+    uint64_t tag; /* serving: the asker's */
+    uint64_t session;
+    uint64_t asked_at;
+    uint8_t theirs[WIRE_DIGEST_BYTES];
+};
+
+struct verify {
+    struct verify_slot asks[CORE_VERIFY_SLOTS];
+    struct verify_slot serves[CORE_VERIFY_SLOTS];
+    bool running; /* we ask: VerifyS */
+    bool serving; /* the peer does: VerifyT */
+    enum verify_end { VERIFY_RUNS, VERIFY_ENDS_MAP, VERIFY_ENDS_PEER } end;
+    uint64_t start, cursor, stop, done_bytes, differs_bytes;
+    uint64_t ticket, started, ended_at;
+    uint64_t served_total, served_done; /* of the peer's verification */
+    uint64_t served_ticket;             /* its marks are being written; 0: it goes on */
+    uint32_t lines;
 };
 
 /* ---- commands (command.c, role.c)
@@ -334,9 +397,10 @@ enum command_phase {
     COMMAND_ATTACH_BITMAP,
     COMMAND_ATTACH_SAVE_BITMAP,
     COMMAND_ATTACH_SAVE,
-    COMMAND_PROMOTE_WAIT,    /* a handshake or stale peer I/O is in the way */
-    COMMAND_PROMOTE_ASK,     /* the peer was asked */
-    COMMAND_PROMOTE_PERSIST, /* epoch and role are being written */
+    COMMAND_PROMOTE_WAIT,     /* a handshake or stale peer I/O is in the way */
+    COMMAND_PROMOTE_ASK,      /* the peer was asked */
+    COMMAND_PROMOTE_HANDOVER, /* it is Primary and hands over */
+    COMMAND_PROMOTE_PERSIST,  /* epoch and role are being written */
     COMMAND_DEMOTE_DRAIN,
     COMMAND_DEMOTE_CONFIRM,
     COMMAND_DEMOTE_PERSIST,
@@ -358,10 +422,29 @@ struct command {
     void *cookie;
     uint64_t ticket;
     uint64_t epoch; /* asked for */
+    uint64_t since; /* PROMOTE_HANDOVER */
     uint64_t uuid;
-    uint64_t cursor; /* attach: next block to read */
-    uint32_t reads;  /* attach: under way */
+    uint64_t start, stop; /* verify */
+    uint64_t cursor;      /* attach: next block to read */
+    uint32_t reads;       /* attach: under way */
     int slot_code[METADATA_SLOTS];
+};
+
+/* The giver's side of a handover; the states' table is in handover.c. */
+struct handover {
+    enum handover_phase {
+        HANDOVER_NONE,
+        HANDOVER_ASK,
+        HANDOVER_DRAIN, /* from here on guest requests are parked */
+        HANDOVER_CONFIRM,
+        HANDOVER_PERSIST,
+        HANDOVER_REVERT
+    } phase;
+    uint32_t number; /* of the question to the shell */
+    uint64_t tag;    /* the peer's */
+    uint64_t epoch;  /* under which the peer will be Primary */
+    uint64_t ticket;
+    uint64_t since;
 };
 
 /* What the peer asked to have persisted before it is answered. */
@@ -416,8 +499,10 @@ struct core {
     struct fence fence;
     struct liveness liveness;
     struct resync resync;
+    struct verify verify;
     struct command command;
     struct grant grant;
+    struct handover handover;
     struct counters counters;
 
     struct seen {
@@ -425,6 +510,7 @@ struct core {
         enum replica_disk disk, peer_disk;
         enum replica_connection connection;
         enum replica_replication replication;
+        enum replica_handover handover;
         bool suspended, fencing;
         uint64_t epoch, current;
     } seen; /* what the last ACTION_STATE_CHANGED told */

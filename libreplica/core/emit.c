@@ -50,6 +50,17 @@ void core_disk(struct core *core, enum replica_op op, struct range range, bool d
     core->local_pending++;
 }
 
+void core_disk_sum(struct core *core, struct range range, enum core_digest digest, uint64_t tag)
+{
+    struct action *action = core_emit(core, ACTION_DISK);
+
+    action->disk.op = REPLICA_OP_READ;
+    action->disk.range = range;
+    action->disk.digest = digest;
+    action->disk.tag = tag;
+    core->local_pending++;
+}
+
 void core_release(struct core *core, struct replica_buffer *buffer)
 {
     if (buffer)

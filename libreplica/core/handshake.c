@@ -92,11 +92,12 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return core->peer_used == 0 && resync_idle(core) && !core->session.flush_tag &&
+    return core->peer_used == 0 && resync_idle(core) && verify_idle(core) &&
+           !core->session.flush_tag &&
            (core->loss.phase == LOSS_NONE || core->loss.phase == LOSS_FROZEN) && core->size > 0 &&
            phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
            phase != COMMAND_UUID_PERSIST && phase != COMMAND_INVALIDATE_PERSIST &&
-           phase != COMMAND_OUTDATE_PERSIST;
+           phase != COMMAND_OUTDATE_PERSIST && !handover_half_durable(core);
 }
 
 static void say_hello(struct core *core)
@@ -111,7 +112,7 @@ static void flush_old(struct core *core)
 {
     struct session *session = &core->session;
 
-    if (!core_has_disk(core)) {
+    if (!core_has_disk(core) || MUTANT(no_hello_flush)) {
         say_hello(core);
         return;
     }
@@ -304,7 +305,7 @@ static void start_map(struct core *core)
     session->phase = SESSION_MAP_SEND;
     session->map_blocks = 0;
     session->map_pong = 0;
-    session->map_cursor = session->full ? core->bitmap.blocks : 0;
+    session->map_cursor = session->full || MUTANT(bits_not_sent) ? core->bitmap.blocks : 0;
 }
 
 static bool pump_map(struct core *core)
@@ -326,16 +327,16 @@ static bool pump_map(struct core *core)
     return true;
 }
 
-/* ---- going on when something has become durable
- * -------------------------------------------------- */
+/* ---- going on when something has become durable ---------------------------------------------- */
 
 /* The target's bitmap holds at least what it must; now it may call itself Inconsistent under the
  * source's generation. */
 static void target_adopts(struct core *core)
 {
     lineage_adopt(&core->super.generation, &core->session.state.generation);
-    core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
-                                     METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
+    if (!MUTANT(target_stays_consistent))
+        core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
+                                         METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
     core->mode = MODE_UNRECORDED;
     core->session.discard = false;
     verdict_prepare(core);
@@ -422,6 +423,7 @@ void session_go_live(struct core *core)
 
     session->phase = SESSION_LIVE;
     session->was_live = true;
+    session->discard &= MUTANT(discard_outlives); /* a later divergence is another one */
     core->mode = MODE_REPLICATE;
     loss_over(core);
     if (session->side == SYNC_SOURCE)

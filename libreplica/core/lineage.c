@@ -26,6 +26,8 @@
 
 #include <stddef.h>
 
+#include "mutant.h"
+
 /* The lowest bit of an identifier tells the role at the time of writing. */
 #define ROLE_BIT ((uint64_t)1)
 
@@ -162,8 +164,9 @@ static bool other_inconsistent_bitmap(const struct lineage_side *a, const struct
 
 static bool equal_in_sync(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_equal(a, b) && !has_bits(a) && !has_bits(b) && !is_crashed(a) && !is_crashed(b) &&
-           !is_tracking(a) && !is_tracking(b);
+    return is_equal(a, b) &&
+           (MUTANT(equal_is_in_sync) || (!has_bits(a) && !has_bits(b) && !is_crashed(a) &&
+                                         !is_crashed(b) && !is_tracking(a) && !is_tracking(b)));
 }
 
 static bool equal_primary(const struct lineage_side *a, const struct lineage_side *b)
@@ -311,6 +314,8 @@ enum lineage_verdict lineage_compare(const struct lineage_side *ours,
     verdict = self_better ? row->verdict : mirror(row->verdict);
     if ((ours->flags | peer->flags) & METADATA_FULL_SYNC)
         verdict = in_full(verdict);
+    if (MUTANT(split_guessed) && verdict == LINEAGE_SPLIT_BRAIN)
+        verdict = tie ? LINEAGE_SOURCE_BITMAP : LINEAGE_TARGET_BITMAP;
     if (rule)
         *rule = self_better ? row->self : row->peer;
     return verdict;
@@ -357,7 +362,7 @@ void lineage_new_current(struct generation *generation, uint64_t fresh, bool pri
     fresh &= ~ROLE_BIT;
     while (is_taken(generation, fresh))
         fresh += ROLE_BIT << 1;
-    if ((generation->bitmap & ~ROLE_BIT) == 0)
+    if ((generation->bitmap & ~ROLE_BIT) == 0 && !MUTANT(bitmap_generation_lost))
         generation->bitmap = generation->current;
     else
         remember(generation, generation->current);
@@ -383,5 +388,6 @@ void lineage_adopt(struct generation *generation, const struct generation *sourc
     lineage_synced(generation);
     if (!lineage_same(old, source->current))
         remember(generation, old);
-    generation->current = (source->current & ~ROLE_BIT) | (old & ROLE_BIT);
+    generation->current =
+        MUTANT(generation_not_adopted) ? old : (source->current & ~ROLE_BIT) | (old & ROLE_BIT);
 }

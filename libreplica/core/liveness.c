@@ -62,14 +62,15 @@ static uint64_t oldest(const struct core *core)
         at = min64(at, core->loss.asked_at);
     if (core->confirm.running && core->confirm.peer_pending)
         at = min64(at, core->confirm.peer_since);
-    return min64(at, resync_oldest(core));
+    return min64(at, min64(resync_oldest(core), verify_oldest(core)));
 }
 
 static bool answer_due(const struct core *core)
 {
     return oldest(core) != UINT64_MAX || session_handshaking(core) ||
-           core->command.phase == COMMAND_PROMOTE_ASK || core->command.phase == COMMAND_UUID_ASK ||
-           core->command.phase == COMMAND_INVALIDATE_ASK;
+           core->command.phase == COMMAND_PROMOTE_ASK ||
+           core->command.phase == COMMAND_PROMOTE_HANDOVER ||
+           core->command.phase == COMMAND_UUID_ASK || core->command.phase == COMMAND_INVALIDATE_ASK;
 }
 
 void liveness_start(struct core *core)
@@ -124,7 +125,8 @@ void liveness_pump(struct core *core)
         liveness->due_from = 0;
     else if (!liveness->due_from)
         liveness->due_from = core->now ? core->now : 1;
-    if (liveness->pinged && core->now >= later(liveness->pinged, core->config.ping_timeout)) {
+    if (liveness->pinged && core->now >= later(liveness->pinged, core->config.ping_timeout) &&
+        !MUTANT(dead_peer_waited_for)) {
         session_close(core, REPLICA_E_TIMEOUT, false,
                       "%s: %s has not answered a ping: the link is lost", core->config.resource,
                       core->config.peer_node);

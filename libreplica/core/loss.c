@@ -38,7 +38,7 @@ void loss_peer(struct core *core)
     if (core->mode != MODE_REPLICATE)
         return;
     core->mode = MODE_UNRECORDED;
-    core->inherited = core->role != REPLICA_ROLE_PRIMARY;
+    core->inherited = core->role != REPLICA_ROLE_PRIMARY && !MUTANT(not_inherited);
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
     core->loss.since = core->now;
@@ -52,7 +52,7 @@ void loss_peer(struct core *core)
     fence_peer_lost(core);
     core->loss.phase = LOSS_BITMAP; /* holds the answers of what is now over */
     marked = confirm_peer_lost(core) + request_peer_lost(core);
-    if (marked > 0) {
+    if (marked > 0 && !MUTANT(loss_not_recorded)) {
         core_log(core, LOG_LEVEL_WARNING,
                  "the peer is lost: recording %" PRIu32 " unconfirmed writes before going on alone",
                  marked);
@@ -137,7 +137,7 @@ static void start_generation(struct core *core)
 {
     struct generation *generation = &core->super.generation;
 
-    if (!lineage_is_ahead(generation)) {
+    if (!lineage_is_ahead(generation) && !MUTANT(no_new_generation)) {
         generation->current &= ~(uint64_t)1;
         generation->current |= core->inherited ? 0 : 1;
         lineage_new_current(generation, core_random(core), true);
@@ -175,7 +175,7 @@ bool loss_pump(struct core *core)
         core->inherited = true; /* P2: who knows what the peer has flushed */
         return true;
     case LOSS_GENERATION:
-        if (!persist_super_due(core, loss->ticket))
+        if (!persist_super_due(core, loss->ticket) && !MUTANT(generation_not_awaited))
             return false;
         loss->phase = LOSS_NONE;
         core->mode = MODE_ALONE;

@@ -42,6 +42,7 @@
 #include "bytes.h"
 #include "crc32c.h"
 #include "err.h"
+#include "mutant.h"
 
 #define MAGIC ((uint64_t)0x0144425244504154) /* "TAPDRBD" 0x01 */
 
@@ -321,7 +322,7 @@ int metadata_choose(const uint8_t *block[METADATA_SLOTS], uint64_t device_bytes,
     for (unsigned i = 0; i < METADATA_SLOTS; i++)
         code[i] = metadata_decode(block[i], device_bytes, &found[i], &errors[i]);
     if (code[0] == 0 && code[1] == 0)
-        best = found[1].sequence > found[0].sequence;
+        best = (found[1].sequence > found[0].sequence) != MUTANT(older_superblock);
     else if (code[0])
         best = code[1] == 0 || code[0] == REPLICA_E_NO_METADATA;
     if (code[best])

@@ -11,8 +11,93 @@
 
 #ifdef CORE_MUTANTS
 
-/* name, what the bug does */
-#define CORE_MUTANT_LIST(X) X(ack_before_peer, "a write completes without waiting for the peer")
+/* name, what the bug does; by the file in which it is planted */
+#define CORE_MUTANT_LIST(X)                                                                       \
+    /* write.c */                                                                                 \
+    X(ack_before_peer, "a write completes without waiting for the peer")                          \
+    X(ack_before_disk, "a write completes when the peer has it, before the local disk does")      \
+    X(answer_during_loss, "a write completes while the loss of the peer is being recorded")       \
+    X(alone_unrecorded, "guest writes go on alone before the loss is recorded")                   \
+    X(alone_unmarked, "a write without a peer sets no out-of-sync bit")                           \
+    X(flight_unmarked, "a write in flight when the peer is lost sets no out-of-sync bit")         \
+    X(unflushed_forgotten, "a write that both have is forgotten before it is flushed")            \
+    X(start_cold, "a write starts before its activity-log transaction is on disk")                \
+    X(half_hot, "of a write over two extents only the first need be in the activity log")         \
+    X(fua_lost, "a forced write is an ordinary one on the local disk")                            \
+    /* request.c */                                                                               \
+    X(fua_not_sent, "a forced write is an ordinary one on the peer")                              \
+    X(demoting_takes_more, "a request that comes during a demotion is begun")                     \
+    /* interval.c */                                                                              \
+    X(overlap_runs, "overlapping requests run at once")                                           \
+    /* confirm.c */                                                                               \
+    X(no_local_flush, "a flush does not flush the local disk")                                    \
+    X(no_peer_flush, "a flush does not flush the peer")                                           \
+    X(flush_not_awaited, "a flush completes before the local disk has flushed")                   \
+    X(flush_joins, "a flush joins one under way, which began before its writes were over")        \
+    X(no_bits_in_confirm, "extents leave the activity log before the bits set alone are on disk") \
+    X(abort_ignored, "a flush cut by the loss of the peer counts as done")                        \
+    X(confirm_covers_late, "a flush covers writes that were over after it had begun")             \
+    X(unflushed_unmarked, "what the lost peer had not flushed is not marked out of sync")         \
+    X(inherited_flush,                                                                            \
+      "a new Primary flushes alone and does not record that the peer may not have")               \
+    /* loss.c */                                                                                  \
+    X(no_new_generation, "going on alone makes no new generation")                                \
+    X(generation_not_awaited, "a write completes alone before the new generation is on disk")     \
+    X(loss_not_recorded, "writes in flight complete as if the peer had them when it is lost")     \
+    X(not_inherited, "a Primary forgets that it was Secondary when the peer left")                \
+    /* peer.c */                                                                                  \
+    X(peer_acks_early, "the peer acknowledges a write before its disk has it")                    \
+    X(peer_flush_faked, "the peer acknowledges a flush that it does not make")                    \
+    X(peer_overlap, "the peer does not hold back a write that overlaps one under way")            \
+    X(peer_fua_lost, "a forced write is an ordinary one on the disk of the peer")                 \
+    /* role.c */                                                                                  \
+    X(epoch_reused, "a promotion does not raise the epoch")                                       \
+    X(primary_flag_forgotten, "nothing on disk says that the node is Primary")                    \
+    X(promote_not_durable, "a node is Primary before its epoch is on disk")                       \
+    X(grant_while_primary, "a Primary grants the role to its peer")                               \
+    X(grant_not_durable, "the peer grants the role before the epoch is on its disk")              \
+    X(demote_undrained, "a demotion does not wait for the requests under way")                    \
+    X(demote_unflushed, "a demotion does not wait for the flush of both nodes")                   \
+    X(discard_outlives, "connect --discard-my-data is good for every later divergence")           \
+    /* handshake.c */                                                                             \
+    X(no_hello_flush, "a session begins before what the older one left is durable")               \
+    X(full_sync_unmarked, "a full sync copies only what the bitmap names")                        \
+    X(bits_not_sent, "no bitmap is exchanged before a resync")                                    \
+    X(target_stays_consistent, "a target calls itself Consistent in mid-resync")                  \
+    /* lineage.c */                                                                               \
+    X(equal_is_in_sync, "equal generations count as in sync whatever the bits say")               \
+    X(split_guessed, "after a split brain the node whose name comes first wins")                  \
+    X(bitmap_generation_lost, "a new generation does not remember which one the peer has")        \
+    X(generation_not_adopted, "a target keeps its own generation")                                \
+    /* resync.c */                                                                                \
+    X(resync_reads_past, "the source reads for the resync while a guest writes the same blocks")  \
+    X(resync_lands_late, "resync data may land over a newer write of the guest")                  \
+    X(source_clears_early, "the source clears a bit when it sends the block")                     \
+    /* persist.c */                                                                               \
+    X(newest_overwritten, "a superblock is written over the newest one")                          \
+    X(super_ticket_early, "a superblock that is being written passes for the next one")           \
+    X(pass_done_early, "a pass over the bitmap is done while blocks are being written")           \
+    X(sequence_stuck, "superblocks are not numbered")                                             \
+    /* attach.c */                                                                                \
+    X(crash_unnoticed, "the activity log of a crashed Primary is not looked at")                  \
+    X(half_extent_marked, "of an extent in the activity log only the first half is marked")       \
+    X(bitmap_not_read, "the bitmap on disk is not read at attach")                                \
+    X(inconsistent_attached, "a disk that was left Inconsistent attaches as UpToDate")            \
+    /* actlog.c */                                                                                \
+    X(evicts_unconfirmed, "an extent leaves the activity log before both nodes have flushed it")  \
+    X(pending_is_hot, "a second write of a cold extent does not wait for the activity log")       \
+    /* actlog_ring.c */                                                                           \
+    X(hot_before_written, "an extent is hot when its transaction is submitted")                   \
+    X(log_in_one_place, "activity-log transactions all go to the same block")                     \
+    /* bitmap.c */                                                                                \
+    X(bits_not_dirty, "a bit that is set does not mark its block for writing")                    \
+    X(last_block_unmarked, "the last block that a write touches in part is not marked")           \
+    /* liveness.c */                                                                              \
+    X(dead_peer_waited_for, "a peer that answers no ping is waited for")                          \
+    /* state.c */                                                                                 \
+    X(promote_unfit, "a disk that is not UpToDate is promoted without force")                     \
+    /* metadata.c */                                                                              \
+    X(older_superblock, "the older of two superblocks is chosen")
 
 enum core_mutant {
     CORE_MUTANT_NONE,

@@ -114,8 +114,10 @@ static enum replica_op op_of(uint8_t type)
 static void start(struct core *core, struct peer_slot *slot)
 {
     slot->phase = PEER_FLIGHT;
-    core_disk(core, op_of(slot->type), slot->range, slot->fua, slot->buffer,
-              tag_make(TAG_PEER, slot->index, slot->generation));
+    if (MUTANT(peer_acks_early) && is_write(slot->type))
+        answer(core, slot->type, slot->tag, 0);
+    core_disk(core, op_of(slot->type), slot->range, slot->fua && !MUTANT(peer_fua_lost),
+              slot->buffer, tag_make(TAG_PEER, slot->index, slot->generation));
 }
 
 void peer_take(struct core *core, const struct wire_message *message, struct replica_buffer *buffer)
@@ -134,7 +136,7 @@ void peer_take(struct core *core, const struct wire_message *message, struct rep
         return;
     }
     code = check(core, message);
-    if (code) {
+    if (code || (MUTANT(peer_flush_faked) && message->type == WIRE_FLUSH)) {
         core_release(core, buffer);
         answer(core, message->type, message->tag, code);
         return;
@@ -146,6 +148,8 @@ void peer_take(struct core *core, const struct wire_message *message, struct rep
         return;
     }
     slot->owner.interval.range = slot->range;
+    if (MUTANT(peer_overlap))
+        slot->owner.interval.range.length = 0;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         start(core, slot);
     else

@@ -16,7 +16,8 @@
 
 uint64_t persist_super(struct core *core)
 {
-    core->persist.super_wanted = core->persist.super_writing + 1;
+    core->persist.super_wanted =
+        core->persist.super_writing + !(MUTANT(super_ticket_early) && core->persist.super_busy);
     return core->persist.super_wanted;
 }
 
@@ -63,7 +64,7 @@ static bool pump_super(struct core *core)
 
     if (persist->super_busy || persist->super_wanted <= persist->super_writing)
         return false;
-    core->super.sequence++;
+    core->super.sequence += !MUTANT(sequence_stuck);
     metadata_encode(&core->super, persist->super_block);
     persist->super_writing = persist->super_wanted;
     persist->super_busy = true;
@@ -137,7 +138,7 @@ static bool pump_pass(struct core *core)
             moved |= pump_run(core, i);
         busy |= persist->staging[i].busy;
     }
-    if (!busy && persist->pass_cursor >= core->bitmap.blocks) {
+    if ((!busy || MUTANT(pass_done_early)) && persist->pass_cursor >= core->bitmap.blocks) {
         persist->pass_done = persist->pass_current;
         persist->pass_running = false;
         moved = true;
@@ -165,7 +166,7 @@ static bool super_done(struct core *core, uint64_t tag, int code)
         return false;
     persist->super_busy = false;
     if (code == 0) {
-        persist->slot = 1 - persist->slot;
+        persist->slot = MUTANT(newest_overwritten) ? persist->slot : 1 - persist->slot;
         persist->super_done = persist->super_writing;
     }
     return true;
@@ -230,6 +231,8 @@ bool persist_done(struct core *core, uint64_t tag, int code)
     case TAG_RESYNC_ASK:
     case TAG_RESYNC_READ:
     case TAG_RESYNC_FLUSH:
+    case TAG_VERIFY_ASK:
+    case TAG_VERIFY_SERVE:
     case TAG_COMMAND:
     case TAG_LOSS:
         break;

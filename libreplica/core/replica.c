@@ -92,6 +92,7 @@ int core_new(struct core **core, const struct core_config *config,
     request_init(fresh);
     peer_init(fresh);
     resync_init(fresh);
+    verify_init(fresh);
     *core = fresh;
     return 0;
 }
@@ -136,6 +137,10 @@ void core_resume(struct core *core, struct interval *list)
         case OWNER_RESYNC_READ:
             resync_resume(core, (struct sync_slot *)owner);
             break;
+        case OWNER_VERIFY_ASK:
+        case OWNER_VERIFY_SERVE:
+            verify_resume(core, (struct verify_slot *)owner);
+            break;
         }
         list = next;
     }
@@ -167,6 +172,7 @@ static void abandon_command(struct core *core)
     case COMMAND_ATTACH_BITMAP:
     case COMMAND_PROMOTE_WAIT:
     case COMMAND_PROMOTE_ASK:
+    case COMMAND_PROMOTE_HANDOVER:
     case COMMAND_DEMOTE_DRAIN:
     case COMMAND_DEMOTE_CONFIRM:
     case COMMAND_DEMOTE_PERSIST:
@@ -189,6 +195,7 @@ void core_disk_failed(struct core *core, int code, const char *what)
         handler_run(core, HANDLER_LOCAL_IO_ERROR);
     core->grant.type = 0;
     abandon_command(core);
+    handover_disk_failed(core);
     core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
     persist_super(core); /* if that still works; nothing waits for it */
     if (core->role == REPLICA_ROLE_PRIMARY && core_reachable(core) &&
@@ -228,6 +235,10 @@ static void disk_done(struct core *core, const struct event *event)
     case TAG_RESYNC_FLUSH:
         resync_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.zero);
         break;
+    case TAG_VERIFY_ASK:
+    case TAG_VERIFY_SERVE:
+        verify_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.digest);
+        break;
     case TAG_NONE:
     case TAG_SUPERBLOCK:
     case TAG_ACTLOG:
@@ -264,6 +275,10 @@ static void dispatch(struct core *core, const struct event *event)
     case EVENT_COMMAND:
         command_take(core, event);
         break;
+    case EVENT_HANDOVER_ANSWER:
+        handover_answered(core, event->handover_answer.number, event->handover_answer.code,
+                          event->handover_answer.text);
+        break;
     case EVENT_HANDLER_DONE:
         fence_handler_done(core, event);
         verdict_handler_done(core, event);
@@ -284,10 +299,12 @@ static void pump(struct core *core)
         moved |= session_pump(core);
         moved |= role_pump(core);
         moved |= invalidate_pump(core);
+        moved |= handover_pump(core);
         moved |= command_pump(core);
         moved |= request_pump(core);
         moved |= confirm_pump(core);
         moved |= resync_pump(core);
+        moved |= verify_pump(core);
         moved |= persist_pump(core);
     } while (moved);
     liveness_pump(core);
@@ -295,12 +312,15 @@ static void pump(struct core *core)
 
 static struct seen look(const struct core *core)
 {
+    uint64_t since;
+
     return (struct seen){.role = core->role,
                          .peer_role = core->peer_role,
                          .disk = core->disk,
                          .peer_disk = core->peer_disk,
                          .connection = core_connection(core),
                          .replication = core_replication(core),
+                         .handover = handover_status(core, &since),
                          .suspended = core_suspended(core),
                          .fencing = core->fence.phase == FENCE_RUNS,
                          .epoch = core->super.epoch,
@@ -311,8 +331,9 @@ static bool seen_same(const struct seen *a, const struct seen *b)
 {
     return a->role == b->role && a->peer_role == b->peer_role && a->disk == b->disk &&
            a->peer_disk == b->peer_disk && a->connection == b->connection &&
-           a->replication == b->replication && a->suspended == b->suspended &&
-           a->fencing == b->fencing && a->epoch == b->epoch && a->current == b->current;
+           a->replication == b->replication && a->handover == b->handover &&
+           a->suspended == b->suspended && a->fencing == b->fencing && a->epoch == b->epoch &&
+           a->current == b->current;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)
@@ -340,7 +361,7 @@ uint32_t core_actions_max(const struct core *core)
 {
     return 3 * core->config.requests_max + 3 * CORE_PEER_SLOTS +
            3 * (CORE_RESYNC_ASKS + CORE_RESYNC_READS) + CORE_RESYNC_UNFLUSHED + CORE_BITMAP_BURST +
-           128;
+           10 * CORE_VERIFY_SLOTS + 128;
 }
 
 static uint64_t min64(uint64_t a, uint64_t b)
@@ -351,6 +372,8 @@ static uint64_t min64(uint64_t a, uint64_t b)
 uint64_t core_deadline(const struct core *core)
 {
     uint64_t at = min64(liveness_deadline(core), resync_deadline(core));
+
+    at = min64(at, handover_deadline(core));
 
     if (core->session.link == LINK_WAITING)
         at = min64(at, core->session.connect_at);
@@ -415,7 +438,11 @@ enum replica_replication core_replication(const struct core *core)
         return REPLICA_REPLICATION_OFF;
     switch (session->side) {
     case SYNC_NONE:
-        return session_live(core) ? REPLICA_REPLICATION_ESTABLISHED : REPLICA_REPLICATION_OFF;
+        if (!session_live(core))
+            return REPLICA_REPLICATION_OFF;
+        return core->verify.running   ? REPLICA_REPLICATION_VERIFY_S
+               : core->verify.serving ? REPLICA_REPLICATION_VERIFY_T
+                                      : REPLICA_REPLICATION_ESTABLISHED;
     case SYNC_SOURCE:
         return session_live(core) ? REPLICA_REPLICATION_SYNC_SOURCE
                                   : REPLICA_REPLICATION_WF_BITMAP_S;
@@ -429,6 +456,19 @@ enum replica_replication core_replication(const struct core *core)
 bool core_suspended(const struct core *core)
 {
     return core->loss.phase != LOSS_NONE;
+}
+
+static void verify_status(const struct core *core, struct core_status *status)
+{
+    const struct verify *verify = &core->verify;
+
+    status->verify_differs_bytes = verify->differs_bytes;
+    if (!verify->running && !verify->serving)
+        return;
+    status->resync_total_bytes =
+        verify->running ? verify->stop - verify->start : verify->served_total;
+    status->resync_done_bytes = verify->running ? verify->done_bytes : verify->served_done;
+    status->resync_started = verify->started;
 }
 
 static void resync_status(const struct core *core, struct core_status *status)
@@ -472,5 +512,7 @@ void core_status(const struct core *core, struct core_status *status)
         .bitmap_writes = core->counters.bitmap_writes,
         .last_link_code = core->session.last_code,
     };
+    status->handover = handover_status(core, &status->handover_since);
     resync_status(core, status);
+    verify_status(core, status);
 }

@@ -172,11 +172,12 @@ static void begin(struct core *core, struct request *request)
     }
 }
 
-static bool is_demoting(const struct core *core)
+/* The role is about to go. */
+static bool is_leaving(const struct core *core)
 {
     return core->command.phase == COMMAND_DEMOTE_DRAIN ||
            core->command.phase == COMMAND_DEMOTE_CONFIRM ||
-           core->command.phase == COMMAND_DEMOTE_PERSIST;
+           core->command.phase == COMMAND_DEMOTE_PERSIST || handover_parks(core);
 }
 
 void request_take(struct core *core, const struct event *event)
@@ -207,7 +208,7 @@ void request_take(struct core *core, const struct event *event)
         return;
     }
     request_set_piece(request, request->range.offset);
-    if (is_demoting(core)) {
+    if (is_leaving(core) && !MUTANT(demoting_takes_more)) {
         core->parked_count++;
         request_queue_push(&core->parked, request, REQUEST_PARKED);
         return;
@@ -257,7 +258,7 @@ void request_send(struct core *core, struct request *request)
     message->tag = request_tag(request);
     message->range = request->piece;
     if (request_is_write(request)) {
-        message->fua = request->fua;
+        message->fua = request->fua && !MUTANT(fua_not_sent);
         message->epoch = core->super.epoch;
     }
     if (payload) {

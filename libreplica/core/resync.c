@@ -68,6 +68,7 @@ void resync_begin(struct core *core)
     resync->total_blocks = core->bitmap.set;
     resync->started = core->now;
     resync->next_ask = core->now;
+    resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
     core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
              core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
              resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
@@ -168,9 +169,11 @@ static bool pump_flush(struct core *core)
     bool last = resync->scanned && resync->asked == 0;
 
     if (resync->flushing || resync->unflushed_count == 0 ||
-        !(last || resync->unflushed_count >= CORE_RESYNC_UNFLUSHED / 2))
+        !(last || resync->unflushed_count >= CORE_RESYNC_UNFLUSHED / 2 ||
+          core->now >= resync->flush_due))
         return false;
     resync->flushing = true;
+    resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
     resync->flush_covers = resync->unflushed_count;
     resync->flush_generation++;
     core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, flush_tag(core));
@@ -247,7 +250,8 @@ static bool pump_finish(struct core *core)
 static void target_write(struct core *core, struct sync_slot *slot)
 {
     slot->phase = SYNC_SLOT_FLIGHT;
-    core_disk(core, slot->zero ? REPLICA_OP_WRITE_ZEROES : REPLICA_OP_WRITE, slot->range, false,
+    /* a discard leaves zeroes, and what is thin here stays thin */
+    core_disk(core, slot->zero ? REPLICA_OP_DISCARD : REPLICA_OP_WRITE, slot->range, false,
               slot->buffer, tag_make(TAG_RESYNC_ASK, slot->index, slot->generation));
 }
 
@@ -282,6 +286,8 @@ static void data_came(struct core *core, const struct wire_message *message,
     slot->zero = message->zero;
     core->counters.received_bytes += message->data_bytes;
     slot->owner.interval.range = slot->range;
+    if (MUTANT(resync_lands_late))
+        slot->owner.interval.range.length = 0;
     slot->phase = SYNC_SLOT_OVERLAP;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         target_write(core, slot);
@@ -329,6 +335,8 @@ static void read_asked(struct core *core, const struct wire_message *message)
     slot->session = core->session.number;
     slot->phase = SYNC_SLOT_OVERLAP;
     slot->owner.interval.range = slot->range;
+    if (MUTANT(resync_reads_past))
+        slot->owner.interval.range.length = 0;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         source_read(core, slot);
 }
@@ -341,6 +349,8 @@ static void source_answer(struct core *core, struct sync_slot *slot, bool zero)
     message->range = slot->range;
     message->zero = zero;
     message->data_bytes = zero ? 0 : slot->range.length;
+    if (MUTANT(source_clears_early))
+        bitmap_clear(&core->bitmap, slot->range);
     core->counters.sent_bytes += message->data_bytes;
 }
 

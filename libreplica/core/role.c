@@ -5,11 +5,13 @@
  *
  *   promote, connected    PROMOTE with the next epoch -> the peer persists it and grants -> we
  *                         persist epoch and PRIMARY -> Primary
+ *                         when the peer is Primary: handover.c
  *   promote, alone        what the peer left on our disk is finished -> persist -> Primary
  *   demote                hold new requests, drain, confirm (flush both) -> persist -> DEMOTED
  *
  * A promotion that waits for the peer is asked again from the start when the link is lost: the
- * peer may be dead, and that is when its role is needed.
+ * peer may be dead, and that is when its role is needed. Not so one that wants the role over the
+ * link only (CONNECTED, TAKE_BACK): the peer of a migration lives.
  */
 #include "core_private.h"
 
@@ -18,13 +20,36 @@
 
 /* ---- promote --------------------------------------------------------------------------------- */
 
+/* Only the peer can say whether it has the role, and it cannot be asked. */
+static void refuse_alone(struct core *core)
+{
+    if (core->command.flags & COMMAND_TAKE_BACK)
+        command_answer(core, REPLICA_E_LINK,
+                       "%s: the Primary role was handed over to %s, which is not connected. If it "
+                       "is dead, or runs no copy of the guest: tapdrbdadm primary %s",
+                       core->config.resource, core->config.peer_node, core->config.resource);
+    else
+        command_answer(core, REPLICA_E_LINK,
+                       "%s: %s and %s are not connected, so the disk cannot be handed over; see "
+                       "tapdrbdadm status %s, migrate when they are",
+                       core->config.resource, core->config.node, core->config.peer_node,
+                       core->config.resource);
+}
+
+/* We have the role. That is no good to a migration from a peer that may have newer data. */
+static void answer_primary(struct core *core)
+{
+    if ((core->command.flags & COMMAND_CONNECTED) && !session_live(core))
+        refuse_alone(core);
+    else
+        command_answer(core, 0, "%s", "");
+}
+
 void role_promote(struct core *core)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY) {
-        command_answer(core, 0, "%s", "");
-        return;
-    }
     core->command.phase = COMMAND_PROMOTE_WAIT;
+    if (core->role == REPLICA_ROLE_PRIMARY && core->handover.phase == HANDOVER_NONE)
+        answer_primary(core);
 }
 
 static bool is_forced(const struct core *core)
@@ -53,12 +78,29 @@ static void force_uptodate(struct core *core)
 static void take_role(struct core *core, uint64_t epoch)
 {
     core->super.epoch = epoch;
-    core->super.flags |= METADATA_PRIMARY;
+    if (!MUTANT(primary_flag_forgotten))
+        core->super.flags |= METADATA_PRIMARY;
     core->super.flags &= ~(uint32_t)METADATA_AL_CLEAN;
+    core->session.discard &=
+        MUTANT(discard_outlives); /* what is written from now on was not given up */
     if (is_forced(core))
         force_uptodate(core);
     core->command.phase = COMMAND_PROMOTE_PERSIST;
     core->command.ticket = persist_super(core);
+}
+
+static uint32_t promote_flags(const struct core *core)
+{
+    uint32_t flags = core->command.flags;
+
+    return (flags & COMMAND_FORCE ? CORE_PROMOTE_FORCE : 0u) |
+           (flags & COMMAND_TAKE_BACK ? CORE_PROMOTE_TAKE_BACK : 0u);
+}
+
+/* The peer of a migration lives, so it is neither done without nor fenced. */
+static bool only_over_link(const struct core *core)
+{
+    return core->command.flags & (COMMAND_CONNECTED | COMMAND_TAKE_BACK);
 }
 
 static bool pump_wait(struct core *core)
@@ -67,9 +109,13 @@ static bool pump_wait(struct core *core)
     struct wire_message *message;
     int code;
 
-    if (session_handshaking(core) || core->grant.type)
+    if (session_handshaking(core) || core->grant.type || core->handover.phase != HANDOVER_NONE)
         return false;
-    if (!fence_promotes(core))
+    if (core->role == REPLICA_ROLE_PRIMARY) {
+        answer_primary(core);
+        return true;
+    }
+    if (!only_over_link(core) && !fence_promotes(core))
         return core->command.phase == COMMAND_IDLE;
     code = state_allows(core, COMMAND_PROMOTE, core->command.flags, text);
     if (code) {
@@ -77,9 +123,13 @@ static bool pump_wait(struct core *core)
         return true;
     }
     if (!session_live(core)) {
+        if (only_over_link(core)) {
+            refuse_alone(core);
+            return true;
+        }
         if (core->peer_used > 0 || !resync_idle(core))
             return false;
-        take_role(core, core->super.epoch + 1);
+        take_role(core, core->super.epoch + !MUTANT(epoch_reused));
         return true;
     }
     core->command.phase = COMMAND_PROMOTE_ASK;
@@ -88,7 +138,7 @@ static bool pump_wait(struct core *core)
     message = core_send(core, WIRE_PROMOTE, NULL);
     message->tag = tag_make(TAG_COMMAND, 0, core->command.generation);
     message->epoch = core->command.epoch;
-    message->flags = core->command.flags & COMMAND_FORCE ? 1 : 0;
+    message->flags = promote_flags(core);
     liveness_ping_now(core); /* a dead peer is found out now, not in ten seconds */
     return true;
 }
@@ -97,7 +147,7 @@ static bool pump_persisted(struct core *core)
 {
     bool forced = is_forced(core);
 
-    if (!persist_super_due(core, core->command.ticket))
+    if (!persist_super_due(core, core->command.ticket) && !MUTANT(promote_not_durable))
         return false;
     core->role = REPLICA_ROLE_PRIMARY;
     core->disk = REPLICA_DISK_UPTODATE;
@@ -116,23 +166,25 @@ void role_promote_answered(struct core *core, const struct wire_message *message
 {
     struct command *command = &core->command;
 
-    if (command->phase != COMMAND_PROMOTE_ASK ||
+    if ((command->phase != COMMAND_PROMOTE_ASK && command->phase != COMMAND_PROMOTE_HANDOVER) ||
         message->tag != tag_make(TAG_COMMAND, 0, command->generation)) {
         session_violation(core, "an answer to no question");
         return;
     }
-    if (message->code == 0)
+    if (message->code == 0) {
+        core->peer_role = REPLICA_ROLE_SECONDARY;
         take_role(core, command->epoch);
-    else if (message->code == REPLICA_E_PEER_PRIMARY)
+    } else if (message->code == REPLICA_E_PEER_PRIMARY) {
         command_answer(core, REPLICA_E_PEER_PRIMARY,
                        "%s: the peer %s is Primary; make it Secondary first (tapdrbdadm secondary "
                        "%s on %s)",
                        core->config.resource, core->config.peer_node, core->config.resource,
                        core->config.peer_node);
-    else
+    } else {
         command_answer(core, message->code, "%s: the peer %s does not grant the Primary role: %s",
                        core->config.resource, core->config.peer_node,
                        replica_code_name(message->code));
+    }
 }
 
 /* ---- the peer promotes
@@ -143,15 +195,14 @@ static int may_grant(const struct core *core, const struct wire_message *message
     enum command_phase phase = core->command.phase;
     bool we_first = strcmp(core->config.node, core->config.peer_node) < 0;
 
-    if (core->role == REPLICA_ROLE_PRIMARY || phase == COMMAND_PROMOTE_PERSIST ||
-        (phase == COMMAND_PROMOTE_ASK && we_first))
+    if (phase == COMMAND_PROMOTE_PERSIST || (phase == COMMAND_PROMOTE_ASK && we_first))
         return REPLICA_E_PEER_PRIMARY;
     if (core->grant.type || phase == COMMAND_UUID_PERSIST || phase == COMMAND_UUID_ASK)
         return REPLICA_E_BUSY;
     if (message->epoch != core->super.epoch + 1)
         return REPLICA_E_READ_ONLY;
     if (core->peer_disk != REPLICA_DISK_UPTODATE &&
-        !((message->flags & 1) && core->disk == REPLICA_DISK_INCONSISTENT))
+        !((message->flags & CORE_PROMOTE_FORCE) && core->disk == REPLICA_DISK_INCONSISTENT))
         return REPLICA_E_NOT_UPTODATE;
     return 0;
 }
@@ -167,8 +218,13 @@ static void answer_promote(struct core *core, uint64_t tag, int code)
 
 void role_promote_asked(struct core *core, const struct wire_message *message)
 {
-    int code = may_grant(core, message);
+    int code;
 
+    if (core->role == REPLICA_ROLE_PRIMARY && !MUTANT(grant_while_primary)) {
+        handover_asked(core, message);
+        return;
+    }
+    code = may_grant(core, message);
     if (code) {
         answer_promote(core, message->tag, code);
         return;
@@ -203,7 +259,7 @@ void role_demote(struct core *core)
 
 static bool pump_drain(struct core *core)
 {
-    if (!request_drained(core))
+    if (!request_drained(core) && !MUTANT(demote_undrained))
         return false;
     if (!core_reachable(core)) {
         core->role = REPLICA_ROLE_SECONDARY;
@@ -212,7 +268,7 @@ static bool pump_drain(struct core *core)
         return true;
     }
     core->command.phase = COMMAND_DEMOTE_CONFIRM;
-    core->command.ticket = confirm_ticket(core);
+    core->command.ticket = MUTANT(demote_unflushed) ? 0 : confirm_ticket(core);
     return true;
 }
 
@@ -299,6 +355,7 @@ static int may_take_uuid(const struct core *core, const struct wire_message *mes
 
     if (core->grant.type || core->command.phase == COMMAND_UUID_PERSIST ||
         core->command.phase == COMMAND_PROMOTE_ASK ||
+        core->command.phase == COMMAND_PROMOTE_HANDOVER ||
         core->command.phase == COMMAND_PROMOTE_PERSIST ||
         (core->command.phase == COMMAND_UUID_ASK &&
          strcmp(core->config.node, core->config.peer_node) < 0))
@@ -382,7 +439,7 @@ static bool pump_grant(struct core *core)
     struct grant *grant = &core->grant;
     struct wire_message *answer;
 
-    if (!grant->type || !persist_super_due(core, grant->ticket) ||
+    if (!grant->type || (!persist_super_due(core, grant->ticket) && !MUTANT(grant_not_durable)) ||
         !persist_bitmap_due(core, grant->bitmap_ticket))
         return false;
     if (grant->type == WIRE_PROMOTE) {
@@ -403,6 +460,7 @@ static bool pump_grant(struct core *core)
 
 void role_link_lost(struct core *core)
 {
+    handover_link_lost(core);
     if (core->command.phase == COMMAND_PROMOTE_ASK)
         core->command.phase = COMMAND_PROMOTE_WAIT;
     else if (core->command.phase == COMMAND_UUID_ASK ||
@@ -436,6 +494,7 @@ bool role_pump(struct core *core)
     case COMMAND_ATTACH_SAVE_BITMAP:
     case COMMAND_ATTACH_SAVE:
     case COMMAND_PROMOTE_ASK:
+    case COMMAND_PROMOTE_HANDOVER:
     case COMMAND_UUID_ASK:
     case COMMAND_INVALIDATE_ASK:
     case COMMAND_INVALIDATE_PERSIST:

@@ -103,6 +103,7 @@ static void session_end(struct core *core, int code)
     core->peer_disk = REPLICA_DISK_UNKNOWN;
     core->grant.type = 0;
     resync_link_lost(core);
+    verify_link_lost(core);
     role_link_lost(core);
     loss_peer(core);
     session->owed_bytes = session->owed_requests = 0;
@@ -291,6 +292,9 @@ static void live_message(struct core *core, const struct wire_message *message,
     case WIRE_PROMOTE_ACK:
         role_promote_answered(core, message);
         break;
+    case WIRE_HANDOVER:
+        handover_told(core, message);
+        break;
     case WIRE_DEMOTED:
         role_peer_demoted(core, message);
         break;
@@ -311,6 +315,13 @@ static void live_message(struct core *core, const struct wire_message *message,
     case WIRE_RESYNC_ACK:
     case WIRE_RESYNC_DONE:
         resync_message(core, message, buffer);
+        break;
+    case WIRE_VERIFY_READ:
+    case WIRE_VERIFY_SUM:
+    case WIRE_VERIFY_MARK:
+    case WIRE_VERIFY_DONE:
+        core_release(core, buffer);
+        verify_message(core, message);
         break;
     default: /* the others never come here */
         break;

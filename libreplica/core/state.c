@@ -95,6 +95,13 @@ static const struct rule rules[] = {
     {COMMAND_RESUME_IO, 0, 0, CONNECTED, 0, 0, 0, REPLICA_E_STATE,
      "%r: %p is connected and no I/O is frozen"},
 
+    {COMMAND_VERIFY, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
+     "%r: a verification needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
+    {COMMAND_VERIFY, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %n is not UpToDate: there is nothing to compare yet"},
+    {COMMAND_VERIFY, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %p is not UpToDate: there is nothing to compare yet"},
+
     {COMMAND_NEW_UUID, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
      "%r: a new generation needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
     {COMMAND_NEW_UUID, 0, ~(unsigned)BIT(REPLICA_DISK_INCONSISTENT), 0, 0, COMMAND_CLEAR_BITMAP, 0,
@@ -157,7 +164,8 @@ int state_allows(const struct core *core, enum command_kind command, uint32_t fl
 {
     text[0] = 0;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (matches(core, &rules[i], command, flags)) {
+        if (matches(core, &rules[i], command, flags) &&
+            !(MUTANT(promote_unfit) && command == COMMAND_PROMOTE)) {
             fill_in(core, rules[i].text, text);
             return rules[i].code;
         }

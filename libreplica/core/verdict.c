@@ -55,7 +55,7 @@ static void verdict_nothing(struct core *core)
 static void target_prepares(struct core *core)
 {
     core->disk = REPLICA_DISK_INCONSISTENT;
-    if (core->session.full)
+    if (core->session.full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
     core->session.ticket = persist_bitmap(core);
     core->session.phase = SESSION_PREPARE_MAP;
@@ -109,7 +109,7 @@ static void verdict_source(struct core *core, bool full)
     }
     core->session.side = SYNC_SOURCE;
     core->session.full = full;
-    if (full)
+    if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
     become_uptodate(core);
     verdict_prepare(core);

@@ -28,11 +28,12 @@
  *    132  u64  features                          18  u16  0
  *    140  u64  nonce                             20  u32  flags
  *                                                24  u64  generation: current, bitmap,
- *   REFUSE body, 260 bytes                                history 0, history 1
+ *   REFUSE and HANDOVER body, 260 bytes                                history 0, history 1
  *      0  i32  code                              56  u64  out_of_sync
  *      4  256  reason, NUL-padded                64  u32  window_bytes
  *                                                68  u32  window_requests
  *   BITMAP body, 4096 bytes: one block as on disk
+ *   VERIFY_SUM body, 32 bytes: the checksum, NUL-padded
  *
  * The decoder is strict: what it accepts, wire_encode gives back byte for byte. A zero where the
  * layout says 0, NUL padding after a string, a known type, known bits, a known code, lengths as
@@ -98,6 +99,11 @@ static const struct rule rules[WIRE_TYPE_COUNT] = {
     [WIRE_RESYNC_DONE] = {"RESYNC_DONE", 0, 0, 0, DATA_NONE},
     [WIRE_INVALIDATE] = {"INVALIDATE", 0, 0, 0, DATA_NONE},
     [WIRE_INVALIDATE_ACK] = {"INVALIDATE_ACK", 0, 0, 0, DATA_NONE},
+    [WIRE_HANDOVER] = {"HANDOVER", REFUSE_BYTES, 0, 0, DATA_NONE},
+    [WIRE_VERIFY_READ] = {"VERIFY_READ", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
+    [WIRE_VERIFY_SUM] = {"VERIFY_SUM", WIRE_DIGEST_BYTES, 0, 0, DATA_NONE},
+    [WIRE_VERIFY_MARK] = {"VERIFY_MARK", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
+    [WIRE_VERIFY_DONE] = {"VERIFY_DONE", 0, 0, 0, DATA_NONE},
 };
 
 _Static_assert((int)METADATA_BLOCK_BYTES <= (int)WIRE_BODY_BYTES_MAX, "a bitmap block is a body");
@@ -162,10 +168,14 @@ static void put_body(struct bytes_writer *writer, const struct wire_message *mes
         put_state(writer, &message->state);
         break;
     case WIRE_REFUSE:
+    case WIRE_HANDOVER:
         put_refuse(writer, &message->refuse);
         break;
     case WIRE_BITMAP:
         bytes_put_raw(writer, message->bitmap_block, METADATA_BLOCK_BYTES);
+        break;
+    case WIRE_VERIFY_SUM:
+        bytes_put_raw(writer, message->digest, WIRE_DIGEST_BYTES);
         break;
     default: /* every other type is a header alone */
         break;
@@ -386,12 +396,16 @@ int wire_decode_body(const uint8_t *body, uint32_t body_bytes, struct wire_messa
         good = get_state(&reader, &found.state);
         break;
     case WIRE_REFUSE:
+    case WIRE_HANDOVER:
         good = get_refuse(&reader, &found.refuse);
         break;
     case WIRE_BITMAP:
         found.bitmap_block = body;
         reader.failed = body_bytes != METADATA_BLOCK_BYTES;
         reader.next = reader.end;
+        break;
+    case WIRE_VERIFY_SUM:
+        bytes_get_raw(&reader, found.digest, WIRE_DIGEST_BYTES);
         break;
     default: /* every other type is a header alone */
         break;

@@ -25,6 +25,7 @@ enum wire_limits {
     WIRE_DATA_BYTES_MAX = REPLICA_REQUEST_BYTES_MAX,
     WIRE_WINDOW_BYTES = 4194304,       /* data the peer has room for before it answers */
     WIRE_WINDOW_REQUESTS = 1024,       /* writes, flushes and reads without an answer */
+    WIRE_DIGEST_BYTES = 32,            /* a shorter checksum is padded with zeroes */
     WIRE_RESYNC_WINDOW_BYTES = 2097152 /* resync requests without their data */
 };
 
@@ -49,11 +50,16 @@ enum wire_type {
     WIRE_NEW_UUID_ACK,
     WIRE_BITMAP, /* one bitmap block; blocks that are not sent are empty */
     WIRE_BITMAP_DONE,
-    WIRE_RESYNC_READ,    /* target asks the source for a range */
-    WIRE_RESYNC_DATA,    /* payload, or the `zero` flag instead of it */
-    WIRE_RESYNC_ACK,     /* target has written it */
-    WIRE_RESYNC_DONE,    /* target: every bit is clear and flushed; source persists and answers the
-                            same */
+    WIRE_RESYNC_READ, /* target asks the source for a range */
+    WIRE_RESYNC_DATA, /* payload, or the `zero` flag instead of it */
+    WIRE_RESYNC_ACK,  /* target has written it */
+    WIRE_RESYNC_DONE, /* target: every bit is clear and flushed; source persists and answers the
+                         same */
+    WIRE_HANDOVER, /* a Primary answers PROMOTE: it will hand over (code 0), or why it does not */
+    WIRE_VERIFY_READ, /* "what is your checksum of this range?" */
+    WIRE_VERIFY_SUM,
+    WIRE_VERIFY_MARK,    /* these blocks differ: they are out of sync */
+    WIRE_VERIFY_DONE,    /* the asker asks no more; the other: its marks are durable */
     WIRE_INVALIDATE,     /* "give your data up, and sync from me in full" */
     WIRE_INVALIDATE_ACK, /* it is Inconsistent, durably, or a code */
     WIRE_TYPE_COUNT
@@ -96,16 +102,18 @@ struct wire_message {
     uint64_t tag;
     uint64_t epoch; /* WRITE and its kin, PROMOTE, PROMOTE_ACK, DEMOTED */
     struct range range;
-    uint64_t value; /* PING/PONG: echo; NEW_UUID: the uuid; BITMAP_DONE: number of blocks sent */
-    uint32_t
-        flags; /* NEW_UUID: bit 0 clears the bitmap and makes both UpToDate; PROMOTE: bit 0 force */
-    int32_t code; /* answers: enum replica_code */
+    uint64_t value; /* PING/PONG: echo; NEW_UUID: the uuid; BITMAP_DONE: number of blocks sent;
+                       VERIFY_READ: bytes of the whole verification; VERIFY_DONE: that differ */
+    uint32_t flags; /* NEW_UUID: bit 0 clears the bitmap and makes both UpToDate; PROMOTE: bit 0
+                       force, 1 take back; VERIFY_READ: the algorithm, and CORE_VERIFY_* */
+    int32_t code;   /* answers: enum replica_code */
     uint32_t data_bytes;
     union { /* decoded body, by type */
         struct wire_hello hello;
         struct wire_state state;
-        struct wire_refuse refuse;
-        const uint8_t *bitmap_block; /* BITMAP: points into the body; index is in `value` */
+        struct wire_refuse refuse;         /* REFUSE, HANDOVER */
+        const uint8_t *bitmap_block;       /* BITMAP: points into the body; index is in `value` */
+        uint8_t digest[WIRE_DIGEST_BYTES]; /* VERIFY_SUM */
     };
 };
 

@@ -50,7 +50,7 @@ static void cool(struct core *core, struct request *request)
     }
     if (request->logged) {
         request->logged = false;
-        if (request->local == LEG_DONE && request->peer == LEG_DONE)
+        if (request->local == LEG_DONE && request->peer == LEG_DONE && !MUTANT(unflushed_forgotten))
             confirm_add(core, request->piece);
         else
             confirm_unreserve(core);
@@ -61,7 +61,7 @@ static void cool(struct core *core, struct request *request)
 static void finish(struct core *core, struct request *request)
 {
     core_resume(core, interval_leave(&core->intervals, &request->owner.interval));
-    if (core->loss.phase != LOSS_NONE)
+    if (core->loss.phase != LOSS_NONE && !MUTANT(answer_during_loss))
         request_queue_push(&core->held, request, REQUEST_HELD);
     else
         request_complete(core, request, request->code);
@@ -87,7 +87,8 @@ static void piece_over(struct core *core, struct request *request)
 
 static void legs_checked(struct core *core, struct request *request)
 {
-    if (request->local != LEG_PENDING && request->peer != LEG_PENDING)
+    if ((request->local != LEG_PENDING || MUTANT(ack_before_disk)) &&
+        (request->peer != LEG_PENDING || MUTANT(ack_before_peer)))
         piece_over(core, request);
 }
 
@@ -106,7 +107,7 @@ static enum actlog_verdict warm(struct core *core, const struct request *request
                 actlog_put(core->actlog, --e);
             return ACTLOG_FULL;
         }
-        if (one == ACTLOG_PENDING)
+        if (one == ACTLOG_PENDING && !MUTANT(start_cold))
             all = ACTLOG_PENDING;
     }
     return all;
@@ -162,7 +163,7 @@ static bool pump_admit(struct core *core)
 static bool is_hot(const struct core *core, const struct request *request)
 {
     for (uint32_t e = first_extent(request); e <= last_extent(request); e++)
-        if (!actlog_hot(core->actlog, e))
+        if (!actlog_hot(core->actlog, MUTANT(half_hot) ? first_extent(request) : e))
             return false;
     return true;
 }
@@ -197,13 +198,14 @@ static void start_write(struct core *core, struct request *request)
     request->phase = REQUEST_FLIGHT;
     if (core_has_disk(core)) {
         request->local = LEG_PENDING;
-        core_disk(core, request->op, request->piece, request->fua, request->buffer,
-                  request_tag(request));
+        core_disk(core, request->op, request->piece, request->fua && !MUTANT(fua_lost),
+                  request->buffer, request_tag(request));
     }
     if (core->mode == MODE_REPLICATE) {
         request_send(core, request);
     } else {
-        bitmap_set(&core->bitmap, request->piece);
+        if (!MUTANT(alone_unmarked))
+            bitmap_set(&core->bitmap, request->piece);
         request->marked = true;
     }
 }
@@ -225,7 +227,7 @@ static bool may_start(struct core *core, const struct request *request)
             loss_record(core);
         break;
     }
-    return false;
+    return MUTANT(alone_unrecorded);
 }
 
 static bool pump_start(struct core *core)
@@ -316,7 +318,7 @@ uint32_t request_peer_lost(struct core *core)
 
         if (request->phase != REQUEST_FLIGHT)
             continue;
-        if (request_is_write(request) && !request->marked) {
+        if (request_is_write(request) && !request->marked && !MUTANT(flight_unmarked)) {
             bitmap_set(&core->bitmap, request->piece);
             request->marked = true;
             marked++;

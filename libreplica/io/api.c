@@ -35,6 +35,30 @@ static void link_room_note(void *argument)
         driver_room(replica->driver);
 }
 
+/* Without anybody who knows its users the disk counts as in use. */
+static void handover_asked(void *argument, uint32_t number, bool take_back)
+{
+    struct replica *replica = argument;
+    char text[256];
+
+    if (replica->callbacks.handover_asked) {
+        replica->callbacks.handover_asked(replica->argument, number, take_back);
+        return;
+    }
+    (void)snprintf(text, sizeof text,
+                   "keeps the role; make it Secondary first (tapdrbdadm secondary %s there)",
+                   replica->resource.name);
+    driver_handover_answer(replica->driver, number, REPLICA_E_PEER_PRIMARY, text);
+}
+
+static void handover_ended(void *argument, uint32_t number, bool gone)
+{
+    struct replica *replica = argument;
+
+    if (replica->callbacks.handover_ended)
+        replica->callbacks.handover_ended(replica->argument, number, gone);
+}
+
 /* Each waiter is called once; one that still finds no room registers again. */
 static void call_waiters(struct replica *replica)
 {
@@ -146,6 +170,8 @@ static int open_driver(struct replica *replica, struct replica_error *error)
                                  .store = replica->store,
                                  .link_pool = replica->link_pool,
                                  .changed = driver_changed,
+                                 .handover_asked = handover_asked,
+                                 .handover_ended = handover_ended,
                                  .argument = replica};
     int code = driver_new(&replica->driver, &setup, error);
 
@@ -274,6 +300,7 @@ void replica_status(const struct replica *replica, struct replica_status *status
         .peer_disk = core.peer_disk,
         .connection = core.connection,
         .replication = core.replication,
+        .handover = core.handover,
         .io_suspended = core.io_suspended,
         .size = core.data_bytes,
         .epoch = core.epoch,
@@ -337,9 +364,18 @@ void replica_on_room(struct replica *replica, void (*room)(void *argument), void
 
 /* ---- role ----------------------------------------------------------------------------------- */
 
-void replica_promote(struct replica *replica, bool force, replica_done *done, void *argument)
+void replica_promote(struct replica *replica, unsigned flags, replica_done *done, void *argument)
 {
-    driver_command(replica->driver, COMMAND_PROMOTE, force ? COMMAND_FORCE : 0, done, argument);
+    uint32_t wishes = (flags & REPLICA_PROMOTE_FORCE ? COMMAND_FORCE : 0u) |
+                      (flags & REPLICA_PROMOTE_CONNECTED ? COMMAND_CONNECTED : 0u) |
+                      (flags & REPLICA_PROMOTE_TAKE_BACK ? COMMAND_TAKE_BACK : 0u);
+
+    driver_command(replica->driver, COMMAND_PROMOTE, wishes, done, argument);
+}
+
+void replica_handover_answer(struct replica *replica, uint32_t number, int code, const char *text)
+{
+    driver_handover_answer(replica->driver, number, code, text);
 }
 
 void replica_demote(struct replica *replica, replica_done *done, void *argument)

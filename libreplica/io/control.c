@@ -19,7 +19,12 @@
 #include "control_private.h"
 #include "libreplica/core/err.h"
 
-enum { OUTPUT_MAX = 1 << 20 };
+enum {
+    OUTPUT_MAX = 1 << 20,
+    /* Fewer than there are places: whoever has just come is heard before a flood of others can
+     * make it the one that was quiet the longest. */
+    NEWCOMERS_A_TURN = 8
+};
 
 static const uint64_t watch_interval = 100000000; /* between two lines to watchers: ten a second */
 static const uint64_t progress_interval = 1000000000;
@@ -74,7 +79,7 @@ static int open_socket(struct control *control, const char *path, struct replica
     mask = umask(0177);
     result = bind(control->fd, (const struct sockaddr *)&address, sizeof address);
     umask(mask);
-    if (result != 0 || listen(control->fd, CONTROL_CLIENTS_MAX) != 0 || stat(path, &status) != 0)
+    if (result != 0 || listen(control->fd, SOMAXCONN) != 0 || stat(path, &status) != 0)
         return err_set(error, REPLICA_E_SYSTEM, "%s: %s", path, strerror(errno));
     (void)snprintf(control->path, sizeof control->path, "%s", path);
     control->device = status.st_dev;
@@ -300,22 +305,55 @@ static void client_readable(void *argument, uint32_t events)
     client_take_lines(client);
 }
 
-static void newcomer(void *argument, uint32_t events)
+/* How readily a client gives way to a newcomer: one that says nothing, a watcher, a waiter; never
+ * (0) one whose command is being carried out. */
+static unsigned readiness(const struct control_client *client)
 {
-    struct control *control = argument;
-    int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    struct control_client *client;
+    if (client->gone)
+        return 0;
+    if (client->request)
+        return control_request_waits(client->request) ? 1 : 0;
+    return client->watching ? 2 : 3;
+}
 
-    (void)events;
-    if (fd < 0)
-        return;
-    client = control->client_count < CONTROL_CLIENTS_MAX ? malloc(sizeof *client) : NULL;
+/* Makes a place: clients that keep theirs and ask for nothing must not keep the admin out (P11).
+ * The list has the newest first, so of equals the last one goes. */
+static bool make_place(struct control *control)
+{
+    struct control_client *chosen = NULL;
+    json_t *line;
+
+    for (struct control_client *client = control->clients; client; client = client->next)
+        if (readiness(client) > 0 && (!chosen || readiness(client) >= readiness(chosen)))
+            chosen = client;
+    if (!chosen)
+        return false;
+    line = control_error_json(REPLICA_E_BUSY, "too many control clients; this one had to give way");
+    if (line)
+        (void)client_send(chosen, line);
+    json_decref(line);
+    client_leave(chosen);
+    return true;
+}
+
+static void turn_away(const struct control *control, int fd)
+{
+    static const char full[] = "{\"ok\":false,\"code\":\"busy\",\"error\":\"too many control "
+                               "clients; try again later\"}\n";
+
+    if (send(fd, full, sizeof full - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        replica_log(control->replica, LOG_NOTICE, "a control client was turned away");
+    close(fd);
+}
+
+static void client_new(struct control *control, int fd)
+{
+    struct control_client *client = NULL;
+
+    if (control->client_count < CONTROL_CLIENTS_MAX || make_place(control))
+        client = malloc(sizeof *client);
     if (!client) {
-        static const char full[] = "{\"ok\":false,\"code\":\"busy\",\"error\":\"too many control "
-                                   "clients; try again later\"}\n";
-        if (send(fd, full, sizeof full - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            replica_log(control->replica, LOG_NOTICE, "a control client was turned away");
-        close(fd);
+        turn_away(control, fd);
         return;
     }
     memset(client, 0, offsetof(struct control_client, input));
@@ -327,6 +365,21 @@ static void newcomer(void *argument, uint32_t events)
     if (replica_loop_watch(control->loop, fd, false, client_readable, client, &client->readable) !=
         0)
         client_leave(client);
+}
+
+/* A burst is taken in turns; the socket stays readable until all of it is in. */
+static void newcomer(void *argument, uint32_t events)
+{
+    struct control *control = argument;
+
+    (void)events;
+    for (unsigned i = 0; i < NEWCOMERS_A_TURN; i++) {
+        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+            return;
+        client_new(control, fd);
+    }
 }
 
 /* ---- watchers and waiters ------------------------------------------------------------------- */

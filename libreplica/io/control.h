@@ -17,8 +17,10 @@
  * Any other command is handed to the client (replica_callbacks.control): tapdisk-drbd knows
  *   vbd-add {path}  vbd-remove {path}       xl's hotplug script; path: the backend's XenStore node
  *
- * A line is at most CONTROL_LINE_MAX bytes; at most CONTROL_CLIENTS_MAX clients; a client that
- * breaks the rules is told why and closed, nothing else happens (P11). The socket's mode is 0600.
+ * A line is at most CONTROL_LINE_MAX bytes; at most CONTROL_CLIENTS_MAX clients: the next one takes
+ * the place of the oldest that asks for nothing, then of a watcher, then of one that waits. A
+ * client that breaks the rules is told why and closed, nothing else happens (P11). The socket's
+ * mode is 0600.
  */
 #ifndef IO_CONTROL_H
 #define IO_CONTROL_H

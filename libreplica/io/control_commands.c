@@ -200,6 +200,24 @@ static bool run_core_command(struct replica *replica, struct replica_control_req
     return false;
 }
 
+/* Sectors, as with DRBD. */
+static bool run_verify(struct replica *replica, struct replica_control_request *request,
+                       const char *name, const json_t *object)
+{
+    json_int_t start = json_integer_value(json_object_get(object, "start"));
+    json_int_t stop = json_integer_value(json_object_get(object, "stop"));
+    json_int_t most = (json_int_t)(METADATA_DATA_BYTES_MAX / REPLICA_SECTOR_BYTES);
+
+    if (strcmp(name, "verify") != 0)
+        return false;
+    if (start < 0 || start > most || stop < 0 || stop > most)
+        answer(request, REPLICA_E_RANGE, "no such sectors", NULL);
+    else
+        driver_verify(replica->driver, (uint64_t)start * REPLICA_SECTOR_BYTES,
+                      (uint64_t)stop * REPLICA_SECTOR_BYTES, core_done, request);
+    return true;
+}
+
 /* ---- waiting -------------------------------------------------------------------------------- */
 
 static bool stand_alone(const struct core_status *status, int *code, const char **text)
@@ -323,6 +341,7 @@ void control_command(struct control_client *client, const json_t *object, const 
     else if (strcmp(name, "show-gi") == 0)
         run_generations(replica, request);
     else if (!run_core_command(replica, request, name, object) &&
-             !run_resume(replica, request, name) && !run_wait(replica, request, name, object))
+             !run_resume(replica, request, name) && !run_verify(replica, request, name, object) &&
+             !run_wait(replica, request, name, object))
         run_unknown(replica, request, name, text);
 }

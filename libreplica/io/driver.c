@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* driver.c - see driver.h; the disk is in driver_disk.c. */
+/* driver.c - see driver.h; the disk is in driver_disk.c, handlers are in driver_handler.c. */
 #include "driver_private.h"
 
 #include <errno.h>
@@ -125,49 +125,6 @@ static void run_log(struct driver *driver, const struct action *action)
         (void)snprintf(driver->said, sizeof driver->said, "%s", text);
 }
 
-/* ---- handlers -------------------------------------------------------------------------------- */
-
-static void run_handler(struct driver *driver, const struct action *action)
-{
-    const struct config_resource *resource = driver->setup.resource;
-    int local = strcmp(resource->local.name, resource->peer.name) < 0 ? 0 : 1;
-    struct core_status status;
-    unsigned up_to_date = 0;
-
-    core_status(driver->core, &status);
-    if (status.disk == REPLICA_DISK_UPTODATE)
-        up_to_date |= 1u << local;
-    if (status.peer_disk == REPLICA_DISK_UPTODATE)
-        up_to_date |= 1u << !local;
-    handlers_run(driver->handlers, action->handler.handler, action->handler.serial, up_to_date);
-}
-
-/* Told in the turn's end: a script that could not be started ends inside of the core's step. */
-static void handler_done(void *argument, enum core_handler handler, uint32_t serial, int status)
-{
-    struct driver *driver = argument;
-    struct handler_answer *answer = &driver->answers[handler];
-
-    *answer = (struct handler_answer){.there = true, .serial = serial, .status = status};
-    loop_kick(driver->setup.loop);
-}
-
-static void tell_handlers(struct driver *driver)
-{
-    for (unsigned i = 0; i < HANDLER_COUNT; i++) {
-        struct handler_answer answer = driver->answers[i];
-        struct event event = {.kind = EVENT_HANDLER_DONE,
-                              .handler_done = {.handler = (enum core_handler)i,
-                                               .serial = answer.serial,
-                                               .status = answer.status}};
-
-        if (!answer.there)
-            continue;
-        driver->answers[i].there = false;
-        driver_step(driver, &event);
-    }
-}
-
 static void run_action(struct driver *driver, const struct action *action)
 {
     switch (action->kind) {
@@ -198,13 +155,21 @@ static void run_action(struct driver *driver, const struct action *action)
         run_answer(driver, action);
         break;
     case ACTION_HANDLER:
-        run_handler(driver, action);
+        driver_handler_run(driver, action);
         break;
     case ACTION_STATE_CHANGED:
         driver->changed = true;
         break;
     case ACTION_LOG:
         run_log(driver, action);
+        break;
+    case ACTION_HANDOVER_ASK:
+        driver->setup.handover_asked(driver->setup.argument, action->handover_ask.number,
+                                     action->handover_ask.take_back);
+        break;
+    case ACTION_HANDOVER_END:
+        driver->setup.handover_ended(driver->setup.argument, action->handover_end.number,
+                                     action->handover_end.gone);
         break;
     case ACTION_KIND_COUNT:
         break;
@@ -318,18 +283,16 @@ static void start_requests(struct driver *driver)
         start_request(driver, waiting_pop(driver));
 }
 
-void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
-                    replica_done *done, void *argument)
+static void queue_command(struct driver *driver, const struct queued_command *wanted)
 {
     struct queued_command *command = calloc(1, sizeof *command);
 
     if (!command) {
-        if (done)
-            done(argument, REPLICA_E_MEMORY, "out of memory");
+        if (wanted->done)
+            wanted->done(wanted->argument, REPLICA_E_MEMORY, "out of memory");
         return;
     }
-    *command =
-        (struct queued_command){.kind = kind, .flags = flags, .done = done, .argument = argument};
+    *command = *wanted;
     *driver->commands_last = command;
     driver->commands_last = &command->next;
     loop_kick(driver->setup.loop);
@@ -352,19 +315,61 @@ void driver_command_now(struct driver *driver, enum command_kind kind, replica_d
     driver_step(driver, &event); /* which answers it */
 }
 
+void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
+                    replica_done *done, void *argument)
+{
+    queue_command(driver, &(struct queued_command){
+                              .kind = kind, .flags = flags, .done = done, .argument = argument});
+}
+
+void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument)
+{
+    queue_command(driver, &(struct queued_command){.kind = COMMAND_VERIFY,
+                                                   .start = start,
+                                                   .stop = stop,
+                                                   .done = done,
+                                                   .argument = argument});
+}
+
 static void start_commands(struct driver *driver)
 {
     while (!driver->command && driver->commands) {
         struct queued_command *command = driver->commands;
-        struct event event = {
-            .kind = EVENT_COMMAND,
-            .command = {.kind = command->kind, .flags = command->flags, .cookie = command}};
+        struct event event = {.kind = EVENT_COMMAND,
+                              .command = {.kind = command->kind,
+                                          .flags = command->flags,
+                                          .start = command->start,
+                                          .stop = command->stop,
+                                          .cookie = command}};
         driver->commands = command->next;
         if (!driver->commands)
             driver->commands_last = &driver->commands;
         driver->command = command;
         driver_step(driver, &event);
     }
+}
+
+void driver_handover_answer(struct driver *driver, uint32_t number, int code, const char *text)
+{
+    driver->handover.due = true;
+    driver->handover.number = number;
+    driver->handover.code = code;
+    (void)snprintf(driver->handover.text, sizeof driver->handover.text, "%s", text);
+    loop_kick(driver->setup.loop);
+}
+
+static void answer_handover(struct driver *driver)
+{
+    struct event event = {.kind = EVENT_HANDOVER_ANSWER,
+                          .handover_answer = {.number = driver->handover.number,
+                                              .code = driver->handover.code,
+                                              .text = driver->handover.text}};
+
+    if (!driver->handover.due)
+        return;
+    driver->handover.due = false;
+    driver_step(driver, &event);
 }
 
 void driver_room(struct driver *driver)
@@ -382,8 +387,9 @@ static void turn_end(void *argument)
         driver_disk_feed(driver);
         link_room(driver->link);
     }
-    tell_handlers(driver);
+    driver_handlers_tell(driver);
     start_requests(driver);
+    answer_handover(driver);
     start_commands(driver);
     if (link_queued_bytes(driver->link) > SUBMIT_FIRST_BYTES)
         loop_submit(driver->setup.loop);
@@ -454,8 +460,8 @@ int driver_new(struct driver **driver, const struct driver_setup *setup,
         code = link_new(&made->link, setup->loop, setup->log, setup->resource, setup->link_pool,
                         &link_events, made, error);
     if (code == 0)
-        code = handlers_new(&made->handlers, setup->loop, setup->log, setup->resource, handler_done,
-                            made);
+        code = handlers_new(&made->handlers, setup->loop, setup->log, setup->resource,
+                            driver_handler_done, made);
     if (code == 0 && (make_pools(made) != 0 ||
                       replica_timer_new(setup->loop, timer_expired, made, &made->timer) != 0 ||
                       loop_hook(setup->loop, turn_end, made) != 0))

@@ -24,6 +24,9 @@ struct driver_setup {
     struct metastore *store;
     struct buffer_pool *link_pool;
     void (*changed)(void *argument); /* the core's status has changed; at most once a turn */
+    /* As in struct replica_callbacks. */
+    void (*handover_asked)(void *argument, uint32_t number, bool take_back);
+    void (*handover_ended)(void *argument, uint32_t number, bool gone);
     void *argument;
 };
 
@@ -47,6 +50,12 @@ void driver_command(struct driver *driver, enum command_kind kind, uint32_t flag
 /* The same, ahead of what waits; only for a command that the core never makes wait. */
 void driver_command_now(struct driver *driver, enum command_kind kind, replica_done *done,
                         void *argument);
+
+/* As replica_handover_answer. */
+void driver_handover_answer(struct driver *driver, uint32_t number, int code, const char *text);
+/* COMMAND_VERIFY, from byte `start` to `stop`; 0: to the end. */
+void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument);
 
 /* The link's pool has memory again: to be called from the pool's `room`. */
 void driver_room(struct driver *driver);

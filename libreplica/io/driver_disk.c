@@ -14,6 +14,7 @@ struct disk_job {
     uint64_t tag;
     struct replica_buffer *buffer; /* our reference */
     bool taken;                    /* a read without a buffer: ours goes to the core */
+    enum core_digest digest;       /* of what was read */
     bool spare;                    /* beyond the pool: freed after use */
     struct disk_job *next;         /* free, or waiting for a buffer */
 };
@@ -62,8 +63,14 @@ static void disk_done(struct disk_io *io, int code)
     struct driver *driver = job->driver;
     struct event event = {.kind = EVENT_DISK_DONE, .disk_done = {.tag = job->tag, .code = code}};
     struct replica_buffer *ours = job->buffer;
+    uint8_t sum[WIRE_DIGEST_BYTES];
 
     if (job->taken && code == 0) {
+        const uint8_t *data = replica_buffer_data(ours);
+
+        event.disk_done.zero = digest_is_zero(data, io->length);
+        if (job->digest && digest_sum(driver->digest, job->digest, data, io->length, sum))
+            event.disk_done.digest = sum;
         event.disk_done.buffer = ours;
         ours = NULL;
     }
@@ -103,6 +110,7 @@ void driver_disk_run(struct driver *driver, const struct action *action)
     job->next = NULL;
     job->buffer = action->disk.buffer;
     job->taken = action->disk.op == REPLICA_OP_READ && !action->disk.buffer;
+    job->digest = action->disk.digest;
     job->io.op = action->disk.op;
     job->io.durable = action->disk.durable;
     job->io.offset = action->disk.range.offset;
@@ -202,6 +210,8 @@ int driver_disk_init(struct driver *driver, uint32_t requests)
     uint32_t jobs = requests + 2 * WIRE_WINDOW_REQUESTS;
 
     driver->starved_last = &driver->starved;
+    if (digest_new(&driver->digest) != 0)
+        return REPLICA_E_MEMORY;
     driver->disk_jobs = calloc(jobs, sizeof *driver->disk_jobs);
     driver->meta_jobs = calloc(META_JOBS, sizeof *driver->meta_jobs);
     if (!driver->disk_jobs || !driver->meta_jobs)
@@ -221,6 +231,7 @@ int driver_disk_init(struct driver *driver, uint32_t requests)
 
 void driver_disk_close(struct driver *driver)
 {
+    digest_free(driver->digest);
     free(driver->meta_jobs);
     free(driver->disk_jobs);
 }

@@ -6,6 +6,7 @@
 #ifndef IO_DRIVER_PRIVATE_H
 #define IO_DRIVER_PRIVATE_H
 
+#include "digest.h"
 #include "driver.h"
 #include "handlers.h"
 
@@ -23,6 +24,7 @@ struct open_request {
 struct queued_command {
     enum command_kind kind;
     uint32_t flags;
+    uint64_t start, stop; /* COMMAND_VERIFY */
     replica_done *done;
     void *argument;
     struct queued_command *next;
@@ -51,12 +53,20 @@ struct driver {
     struct disk_job *starved, **starved_last; /* reads that wait for a buffer */
     unsigned under_way;                       /* disk and metadata operations */
     bool link_room;                           /* the link's pool has memory again */
+    struct digest *digest;
 
     struct open_request *open, *free_open;
     struct replica_request *waiting, **waiting_last;
     struct queued_command *commands, **commands_last;
     struct queued_command *command; /* the one inside the core */
     struct queued_command *urgent;  /* of driver_command_now; asked, and not answered yet */
+
+    struct {
+        bool due;
+        uint32_t number;
+        int code;
+        char text[ACTION_TEXT_MAX];
+    } handover; /* the client's answer, for the turn's end */
 
     char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
     char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
@@ -67,6 +77,13 @@ struct driver {
 
 /* Gives the event to the core and carries out what it answers. */
 void driver_step(struct driver *driver, struct event *event);
+
+/* ---- driver_handler.c ---------------------------------------------------------------------- */
+
+void driver_handler_run(struct driver *driver, const struct action *action);
+/* A handlers_done; the core is told by driver_handlers_tell, in the turn's end. */
+void driver_handler_done(void *argument, enum core_handler handler, uint32_t serial, int status);
+void driver_handlers_tell(struct driver *driver);
 
 /* ---- driver_disk.c ------------------------------------------------------------------------- */
 

@@ -55,20 +55,27 @@ static json_t *device_json(struct replica *replica, const struct core_status *st
 
 /* ---- resync --------------------------------------------------------------------------------- */
 
-static bool syncing(const struct core_status *status)
+static bool verifying(const struct core_status *status)
+{
+    return status->replication == REPLICA_REPLICATION_VERIFY_S ||
+           status->replication == REPLICA_REPLICATION_VERIFY_T;
+}
+
+/* A resync or a verification has a beginning, a speed and an end. */
+static bool has_progress(const struct core_status *status)
 {
     switch (status->replication) {
     case REPLICA_REPLICATION_SYNC_SOURCE:
     case REPLICA_REPLICATION_SYNC_TARGET:
     case REPLICA_REPLICATION_PAUSED_SYNC_S:
     case REPLICA_REPLICATION_PAUSED_SYNC_T:
+    case REPLICA_REPLICATION_VERIFY_S:
+    case REPLICA_REPLICATION_VERIFY_T:
         return true;
     case REPLICA_REPLICATION_OFF:
     case REPLICA_REPLICATION_ESTABLISHED:
     case REPLICA_REPLICATION_WF_BITMAP_S:
     case REPLICA_REPLICATION_WF_BITMAP_T:
-    case REPLICA_REPLICATION_VERIFY_S:
-    case REPLICA_REPLICATION_VERIFY_T:
     case REPLICA_REPLICATION_COUNT:
         break;
     }
@@ -109,7 +116,8 @@ static void put_progress(struct replica *replica, const struct core_status *stat
     uint64_t now = replica_loop_now(replica->loop), done = status->resync_done_bytes;
     struct resync_mark start = {.at = status->resync_started};
     struct speed whole, older, newer;
-    double left = (double)status->out_of_sync_bytes / KIB / KIB, rate;
+    uint64_t rest = status->resync_total_bytes > done ? status->resync_total_bytes - done : 0;
+    double left = (double)rest / KIB / KIB, rate;
 
     take_marks(replica, status, now);
     whole = speed_since(&start, done, now);
@@ -139,7 +147,7 @@ static void put_progress(struct replica *replica, const struct core_status *stat
 
 static json_t *peer_device_json(struct replica *replica, const struct core_status *status)
 {
-    bool details = syncing(status);
+    bool details = has_progress(status);
     uint64_t out = status->out_of_sync_bytes;
     uint64_t in = out < status->data_bytes ? status->data_bytes - out : 0;
     json_t *object = json_pack(
@@ -148,11 +156,17 @@ static json_t *peer_device_json(struct replica *replica, const struct core_statu
         replica_disk_name(status->peer_disk), "peer-client", 0, "resync-suspended", "no",
         "received", kib(status->received_bytes), "sent", kib(status->sent_bytes), "out-of-sync",
         kib(out), "pending", (int)status->peer_pending, "unacked", 0, "has-sync-details", details,
-        "has-online-verify-details", 0);
+        "has-online-verify-details", verifying(status));
 
     put(&object, "percent-in-sync", percent(in, status->data_bytes));
     if (details)
         put_progress(replica, status, &object);
+    if (verifying(status)) { /* sectors, as `tapdrbdadm verify --start` wants them */
+        uint64_t rest = status->resync_total_bytes - status->resync_done_bytes;
+
+        put(&object, "ov-left", json_integer((json_int_t)(rest / REPLICA_SECTOR_BYTES)));
+        put(&object, "ov-differs", json_integer((json_int_t)kib(status->verify_differs_bytes)));
+    }
     return object;
 }
 
@@ -240,6 +254,16 @@ static json_t *peer_loss_json(const struct replica *replica, const struct core_s
                      (json_int_t)(alone ? status->out_of_sync_bytes / REPLICA_BLOCK_BYTES : 0));
 }
 
+/* What is waited for, and for how long. */
+static json_t *handover_json(const struct replica *replica, const struct core_status *status)
+{
+    uint64_t now = replica_loop_now(replica->loop);
+    uint64_t passed = now > status->handover_since ? now - status->handover_since : 0;
+
+    return json_pack("{s:s s:f}", "phase", replica_handover_name(status->handover), "seconds",
+                     (double)passed / 1e9);
+}
+
 static json_t *ours_json(struct replica *replica, const struct core_status *status,
                          const struct link_facts *facts)
 {
@@ -250,6 +274,8 @@ static json_t *ours_json(struct replica *replica, const struct core_status *stat
     (void)snprintf(uuid, sizeof uuid, "%016llX", (unsigned long long)status->generation.current);
     put(&object, "version", json_string(replica_version()));
     put(&object, "node", json_string(replica->resource.local.name));
+    if (status->handover != REPLICA_HANDOVER_NONE)
+        put(&object, "handover", handover_json(replica, status));
     put(&object, "io-suspended", json_boolean(status->io_suspended));
     put(&object, "peer-loss", peer_loss_json(replica, status));
     put(&object, "epoch", json_integer((json_int_t)status->epoch));

@@ -415,7 +415,8 @@ static int key_failure(const struct tls *tls, struct replica_error *error)
 {
     if (!tls->context->psk)
         return err_set(error, REPLICA_E_TLS,
-                       "offered no certificate; set both hosts to the same `tls` authentication");
+                       "offered no certificate; write the same `auth` in the resource's file on "
+                       "both hosts");
     if (tls->foreign[0])
         return err_set(error, REPLICA_E_TLS,
                        "asked for \"%s\", this is \"%s\"; correct the address or port in the "
@@ -432,11 +433,12 @@ static int certificate_failure(const struct tls *tls, struct replica_error *erro
 
     if (result != X509_V_OK)
         return err_set(error, REPLICA_E_TLS,
-                       "showed a certificate that is not accepted: %s; see `tls` in the "
-                       "resource's file",
+                       "showed a certificate that is not accepted: %s; see `ca-file` and "
+                       "`peer-name` in the resource's file",
                        X509_verify_cert_error_string(result));
     return err_set(error, REPLICA_E_TLS,
-                   "did not accept our certificate; see `tls` in its resource's file");
+                   "did not accept our certificate; see `ca-file` and `peer-name` in its "
+                   "resource's file");
 }
 
 /* What TLS said, or else whatever comes first; empties the queue. */

@@ -15,7 +15,11 @@ static struct roles {
     enum replica_role wanted;
     replica_done *done;
     void *argument;
-    unsigned promotions, demotions;
+    unsigned promotions, demotions, flags;
+    unsigned answers;
+    uint32_t number;
+    int answer_code;
+    char answer_text[REPLICA_ERROR_TEXT_MAX];
 } roles;
 
 void fake_role_reset(struct replica *replica)
@@ -45,6 +49,26 @@ unsigned fake_role_demotions(void)
     return roles.demotions;
 }
 
+unsigned fake_role_flags(void)
+{
+    return roles.flags;
+}
+
+unsigned fake_handover_answers(void)
+{
+    return roles.answers;
+}
+
+int fake_handover_code(void)
+{
+    return roles.answer_code;
+}
+
+const char *fake_handover_text(void)
+{
+    return roles.answer_text;
+}
+
 void fake_role_answer(void)
 {
     replica_done *done = roles.done;
@@ -68,12 +92,21 @@ static void want(enum replica_role role, replica_done *done, void *argument)
         fake_role_answer();
 }
 
-void replica_promote(struct replica *replica, bool force, replica_done *done, void *argument)
+void replica_promote(struct replica *replica, unsigned flags, replica_done *done, void *argument)
 {
     (void)replica;
-    (void)force;
+    roles.flags = flags;
     roles.promotions++;
     want(REPLICA_ROLE_PRIMARY, done, argument);
+}
+
+void replica_handover_answer(struct replica *replica, uint32_t number, int code, const char *text)
+{
+    (void)replica;
+    roles.answers++;
+    roles.number = number;
+    roles.answer_code = code;
+    (void)snprintf(roles.answer_text, sizeof roles.answer_text, "%s", text);
 }
 
 void replica_demote(struct replica *replica, replica_done *done, void *argument)

@@ -17,6 +17,14 @@ void fake_role_answer(void);
 unsigned fake_role_promotions(void);
 unsigned fake_role_demotions(void);
 
+/* Of the last promotion. */
+unsigned fake_role_flags(void);
+
+/* What replica_handover_answer was last given, and how often it was called. */
+unsigned fake_handover_answers(void);
+int fake_handover_code(void);
+const char *fake_handover_text(void);
+
 /* A control client. */
 struct replica_control_request {
     int code;

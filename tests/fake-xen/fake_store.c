@@ -58,14 +58,19 @@ static struct store {
     unsigned watch_count;
     struct event events[EVENTS_MAX];
     unsigned first, last;
-    unsigned conflicts, reads, handles;
+    unsigned conflicts, reads, handles, strayed;
     int fd;
 } store = {.fd = -1};
 
+/* Not the big arrays: their counts say what of them is valid. */
 void fake_store_reset(void)
 {
-    free(store.copy);
-    memset(&store, 0, sizeof store);
+    store.tree.count = 0;
+    store.generation = 0;
+    store.copy = NULL;
+    store.changed_count = store.watch_count = 0;
+    store.first = store.last = 0;
+    store.conflicts = store.reads = store.handles = store.strayed = 0;
     store.fd = -1;
 }
 
@@ -195,6 +200,11 @@ void fake_store_conflicts(unsigned count)
     store.conflicts = count;
 }
 
+unsigned fake_store_strayed(void)
+{
+    return store.strayed;
+}
+
 unsigned fake_store_reads(void)
 {
     return store.reads;
@@ -222,7 +232,6 @@ void xs_close(struct xs_handle *handle)
     store.handles--;
     store.watch_count = 0;
     store.first = store.last;
-    free(store.copy);
     store.copy = NULL;
     free(handle);
 }
@@ -260,6 +269,7 @@ void *xs_read(struct xs_handle *handle, xs_transaction_t transaction, const char
 
 static void changed(xs_transaction_t transaction, const char *path)
 {
+    store.strayed += !under(path, "/local/domain/0/backend");
     if (!transaction) {
         fire(path);
         return;
@@ -326,13 +336,21 @@ char **xs_directory(struct xs_handle *handle, xs_transaction_t transaction, cons
     return NULL;
 }
 
+static void tree_copy(struct tree *to, const struct tree *from)
+{
+    to->count = from->count;
+    memcpy(to->nodes, from->nodes, from->count * sizeof from->nodes[0]);
+}
+
 xs_transaction_t xs_transaction_start(struct xs_handle *handle)
 {
+    static struct tree copy;
+
     (void)handle;
-    store.copy = malloc(sizeof *store.copy);
-    if (!store.copy)
-        abort();
-    *store.copy = store.tree;
+    if (store.copy)
+        abort(); /* one at a time */
+    store.copy = &copy;
+    tree_copy(store.copy, &store.tree);
     store.copy_generation = store.generation;
     store.changed_count = 0;
     return 1;
@@ -349,11 +367,10 @@ bool xs_transaction_end(struct xs_handle *handle, xs_transaction_t transaction, 
         conflict = true;
     }
     if (!abandon && !conflict) {
-        store.tree = *store.copy;
+        tree_copy(&store.tree, store.copy);
         for (unsigned i = 0; i < store.changed_count; i++)
             fire(store.changed[i]);
     }
-    free(store.copy);
     store.copy = NULL;
     errno = EAGAIN;
     return abandon || !conflict;

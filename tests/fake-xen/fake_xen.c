@@ -15,7 +15,7 @@
 #include "fake_xen.h"
 
 struct grant {
-    bool given, writable;
+    bool given, writable, written;
     uint32_t domain;
 };
 
@@ -47,14 +47,8 @@ struct xenevtchn_handle {
     int unused;
 };
 
-void fake_xen_reset(void)
+static void memory_open(void)
 {
-    if (world.view)
-        (void)munmap(world.view, (size_t)FAKE_PAGES * FAKE_PAGE_BYTES);
-    if (world.memory >= 0)
-        (void)close(world.memory);
-    memset(&world, 0, sizeof world);
-    world.event_fd = -1;
     world.memory = memfd_create("guest", MFD_CLOEXEC);
     if (world.memory < 0 || ftruncate(world.memory, (off_t)FAKE_PAGES * FAKE_PAGE_BYTES) != 0)
         abort();
@@ -62,7 +56,32 @@ void fake_xen_reset(void)
                       MAP_SHARED, world.memory, 0);
     if (world.view == MAP_FAILED)
         abort();
+}
+
+void fake_xen_reset(void)
+{
+    if (world.view)
+        (void)munmap(world.view, (size_t)FAKE_PAGES * FAKE_PAGE_BYTES);
+    if (world.memory >= 0)
+        (void)close(world.memory);
+    world.memory = -1;
+    world.view = NULL;
+    fake_xen_restart();
+}
+
+void fake_xen_restart(void)
+{
+    int memory = world.memory;
+    uint8_t *view = world.view;
+
+    memset(&world, 0, sizeof world);
+    world.event_fd = -1;
+    world.memory = memory;
+    world.view = view;
+    if (!view)
+        memory_open();
     fake_store_reset();
+    fake_domain_reset();
 }
 
 struct fake_leaks fake_xen_leaks(void)
@@ -89,6 +108,11 @@ void fake_grant(unsigned page, uint32_t domain, bool writable)
 void fake_revoke(unsigned page)
 {
     world.grants[page].given = false;
+}
+
+bool fake_written(unsigned page)
+{
+    return world.grants[page].written;
 }
 
 void fake_copy_fail(unsigned after)
@@ -144,14 +168,14 @@ void *xengnttab_map_domain_grant_refs(xengnttab_handle *handle, uint32_t count, 
             return NULL;
         }
     }
-    address =
-        mmap(NULL, (size_t)count * FAKE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    address = mmap(NULL, (size_t)count * FAKE_PAGE_BYTES, prot, MAP_SHARED, world.memory,
+                   (off_t)refs[0] * FAKE_PAGE_BYTES);
     if (address == MAP_FAILED)
         abort();
-    for (uint32_t i = 0; i < count; i++)
-        if (mmap(address + (size_t)i * FAKE_PAGE_BYTES, FAKE_PAGE_BYTES, prot,
-                 MAP_SHARED | MAP_FIXED, world.memory,
-                 (off_t)refs[i] * FAKE_PAGE_BYTES) == MAP_FAILED)
+    for (uint32_t i = 1; i < count; i++)
+        if (refs[i] != refs[0] + i && mmap(address + (size_t)i * FAKE_PAGE_BYTES, FAKE_PAGE_BYTES,
+                                           prot, MAP_SHARED | MAP_FIXED, world.memory,
+                                           (off_t)refs[i] * FAKE_PAGE_BYTES) == MAP_FAILED)
             abort();
     world.leaks.mapped_pages += count;
     return address;
@@ -182,6 +206,7 @@ static int16_t copy_one(const xengnttab_grant_copy_segment_t *op)
         memcpy(op->dest.virt, page, op->len);
     else
         memcpy(page, op->source.virt, op->len);
+    world.grants[foreign->foreign.ref].written |= !from_guest;
     return GNTST_okay;
 }
 

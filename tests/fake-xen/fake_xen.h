@@ -17,6 +17,8 @@
 enum { FAKE_PAGES = 2048, FAKE_PORTS = 256, FAKE_PAGE_BYTES = 4096 };
 
 void fake_xen_reset(void);
+/* The same, but the guests' memory keeps its contents: for a fuzzer, which begins often. */
+void fake_xen_restart(void);
 
 /* ---- guest memory ------------------------------------------------------------------------------
  */
@@ -26,6 +28,8 @@ uint8_t *fake_page(unsigned page);
 /* Grants it: the reference is the page's number. `writable` for the backend. */
 void fake_grant(unsigned page, uint32_t domain, bool writable);
 void fake_revoke(unsigned page);
+/* A grant copy went into it since it was granted. */
+bool fake_written(unsigned page);
 /* The `after`th grant-copy operation from now on fails; 0: none. */
 void fake_copy_fail(unsigned after);
 /* Whole calls of xengnttab_grant_copy fail. */
@@ -58,6 +62,24 @@ void fake_store_write_bytes(const char *path, const void *bytes, size_t length);
 /* The next `count` commits fail with EAGAIN. */
 void fake_store_conflicts(unsigned count);
 unsigned fake_store_reads(void);
+/* How many of our changes were not below backend/. */
+unsigned fake_store_strayed(void);
+
+/* ---- domains
+ * ---------------------------------------------------------------------------------------- */
+
+enum { FAKE_DOMAINS = 256 };
+
+/* After a reset all run. */
+enum fake_domain {
+    FAKE_DOMAIN_RUNNING,
+    FAKE_DOMAIN_PAUSED,
+    FAKE_DOMAIN_SUSPENDED,
+    FAKE_DOMAIN_CRASHED,
+    FAKE_DOMAIN_GONE
+};
+void fake_domain(uint32_t domain, enum fake_domain state);
+void fake_domain_reset(void); /* fake_xen_reset does it too */
 
 /* ---- what must be zero at the end of a test
  * -------------------------------------------------------- */

@@ -2,49 +2,18 @@
 /* fake_replica.c - see fake_replica.h. */
 #include "fake_replica.h"
 
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-enum { WATCHES_MAX = 64, TIMERS_MAX = 8, TURN_ENDS_MAX = 4 };
-
-struct replica_watch {
-    struct replica_loop *loop;
-    int fd;
-    short events;
-    void (*ready)(void *argument, uint32_t events);
-    void *argument;
-};
-
-struct replica_timer {
-    struct replica_loop *loop;
-    void (*expired)(void *argument);
-    void *argument;
-    uint64_t at;
-};
-
-struct turn_end {
-    void (*function)(void *argument);
-    void *argument;
-};
-
-struct replica_loop {
-    struct replica_watch *watches[WATCHES_MAX];
-    struct replica_timer *timers[TIMERS_MAX];
-    struct turn_end turn_ends[TURN_ENDS_MAX];
-    unsigned turn_end_count;
-    struct replica *replica;
-    uint64_t now, ahead;
-    bool stop;
-};
+#include <sys/mman.h>
 
 struct replica {
     struct fake_settings settings;
     uint8_t *data;
     enum replica_role role;
+    enum replica_connection connection;
+    uint64_t shuffle;
     bool hold;
     unsigned fail_after;
     int fail_code;
@@ -53,6 +22,7 @@ struct replica {
     struct replica_request *queue_head, **queue_tail;
     void (*room)(void *argument);
     void *room_argument;
+    void (*submitted)(const struct replica_request *request);
 };
 
 struct replica_buffer {
@@ -60,167 +30,6 @@ struct replica_buffer {
     uint32_t length;
     uint8_t *data;
 };
-
-/* ---- loop ----------------------------------------------------------------------------------- */
-
-static void clock_take(struct replica_loop *loop)
-{
-    struct timespec time;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    loop->now = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec + loop->ahead;
-}
-
-int replica_loop_new(struct replica_loop **loop, struct replica_error *error)
-{
-    (void)error;
-    *loop = calloc(1, sizeof **loop);
-    if (!*loop)
-        return REPLICA_E_MEMORY;
-    clock_take(*loop);
-    return 0;
-}
-
-void replica_loop_free(struct replica_loop *loop)
-{
-    free(loop);
-}
-
-uint64_t replica_loop_now(const struct replica_loop *loop)
-{
-    return loop->now;
-}
-
-void fake_loop_advance(struct replica_loop *loop, uint64_t nanoseconds)
-{
-    loop->ahead += nanoseconds;
-}
-
-int replica_loop_watch(struct replica_loop *loop, int fd, bool write,
-                       void (*ready)(void *argument, uint32_t events), void *argument,
-                       struct replica_watch **watch)
-{
-    unsigned i = 0;
-
-    while (i < WATCHES_MAX && loop->watches[i])
-        i++;
-    if (i == WATCHES_MAX)
-        return REPLICA_E_MEMORY;
-    *watch = loop->watches[i] = calloc(1, sizeof **watch);
-    if (!*watch)
-        return REPLICA_E_MEMORY;
-    **watch = (struct replica_watch){loop, fd, write ? POLLOUT : POLLIN, ready, argument};
-    return 0;
-}
-
-void replica_loop_unwatch(struct replica_watch *watch)
-{
-    for (unsigned i = 0; i < WATCHES_MAX; i++)
-        if (watch->loop->watches[i] == watch)
-            watch->loop->watches[i] = NULL;
-    free(watch);
-}
-
-int replica_timer_new(struct replica_loop *loop, void (*expired)(void *argument), void *argument,
-                      struct replica_timer **timer)
-{
-    unsigned i = 0;
-
-    while (i < TIMERS_MAX && loop->timers[i])
-        i++;
-    if (i == TIMERS_MAX)
-        return REPLICA_E_MEMORY;
-    *timer = loop->timers[i] = calloc(1, sizeof **timer);
-    if (!*timer)
-        return REPLICA_E_MEMORY;
-    **timer = (struct replica_timer){loop, expired, argument, UINT64_MAX};
-    return 0;
-}
-
-void replica_timer_set(struct replica_timer *timer, uint64_t at)
-{
-    timer->at = at;
-}
-
-void replica_timer_free(struct replica_timer *timer)
-{
-    for (unsigned i = 0; i < TIMERS_MAX; i++)
-        if (timer->loop->timers[i] == timer)
-            timer->loop->timers[i] = NULL;
-    free(timer);
-}
-
-int replica_loop_at_turn_end(struct replica_loop *loop, void (*turn_end)(void *argument),
-                             void *argument)
-{
-    if (loop->turn_end_count == TURN_ENDS_MAX)
-        return REPLICA_E_MEMORY;
-    loop->turn_ends[loop->turn_end_count++] = (struct turn_end){turn_end, argument};
-    return 0;
-}
-
-static void watches_poll(struct replica_loop *loop, int milliseconds)
-{
-    struct pollfd polls[WATCHES_MAX];
-    struct replica_watch *watches[WATCHES_MAX];
-    nfds_t count = 0;
-
-    for (unsigned i = 0; i < WATCHES_MAX; i++)
-        if (loop->watches[i]) {
-            watches[count] = loop->watches[i];
-            polls[count++] =
-                (struct pollfd){.fd = loop->watches[i]->fd, .events = loop->watches[i]->events};
-        }
-    if (poll(polls, count, milliseconds) <= 0)
-        return;
-    for (nfds_t i = 0; i < count; i++)
-        for (unsigned j = 0; polls[i].revents && j < WATCHES_MAX; j++)
-            if (loop->watches[j] == watches[i] && loop->watches[j]->fd == polls[i].fd) {
-                watches[i]->ready(watches[i]->argument, (uint32_t)polls[i].revents);
-                break;
-            }
-}
-
-static void timers_run(struct replica_loop *loop)
-{
-    for (unsigned i = 0; i < TIMERS_MAX; i++)
-        if (loop->timers[i] && loop->timers[i]->at <= loop->now) {
-            loop->timers[i]->at = UINT64_MAX;
-            loop->timers[i]->expired(loop->timers[i]->argument);
-        }
-}
-
-static void requests_complete(struct replica *replica);
-
-static bool work_is_waiting(const struct replica *replica)
-{
-    return replica && ((replica->queue_head && !replica->hold) || replica->room);
-}
-
-void fake_loop_turn(struct replica_loop *loop, int milliseconds)
-{
-    watches_poll(loop, work_is_waiting(loop->replica) ? 0 : milliseconds);
-    clock_take(loop);
-    timers_run(loop);
-    if (loop->replica)
-        requests_complete(loop->replica);
-    for (unsigned i = 0; i < loop->turn_end_count; i++)
-        loop->turn_ends[i].function(loop->turn_ends[i].argument);
-}
-
-int replica_loop_run(struct replica_loop *loop, struct replica_error *error)
-{
-    (void)error;
-    loop->stop = false;
-    while (!loop->stop)
-        fake_loop_turn(loop, 1000);
-    return 0;
-}
-
-void replica_loop_stop(struct replica_loop *loop)
-{
-    loop->stop = true;
-}
 
 /* ---- the disk ---------------------------------------------------------------------------------
  */
@@ -232,30 +41,44 @@ struct replica *fake_replica_new(const struct fake_settings *settings)
     if (!replica)
         return NULL;
     replica->settings = *settings;
-    replica->data = calloc(1, settings->size);
+    replica->data =
+        mmap(NULL, settings->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     replica->role = REPLICA_ROLE_PRIMARY;
     replica->queue_tail = &replica->queue_head;
-    if (!replica->data) {
+    replica->connection = REPLICA_CONNECTION_CONNECTED;
+    if (replica->data == MAP_FAILED) {
         free(replica);
         return NULL;
     }
     return replica;
 }
 
+static void requests_complete(void *argument);
+
+static bool work_is_waiting(void *argument)
+{
+    const struct replica *replica = argument;
+
+    return (replica->queue_head && !replica->hold) || replica->room;
+}
+
 void fake_replica_attach(struct replica *replica, struct replica_loop *loop)
 {
-    loop->replica = replica;
+    struct fake_loop_work work = {work_is_waiting, requests_complete, replica};
+
+    fake_loop_work(loop, &work);
 }
 
 void replica_close(struct replica *replica)
 {
     replica->hold = false;
+    replica->shuffle = 0;
     if (!replica->fail_code)
         fake_replica_fail(replica, 0, REPLICA_E_SHUTDOWN);
     replica->room = NULL;
     while (replica->queue_head)
         requests_complete(replica);
-    free(replica->data);
+    (void)munmap(replica->data, replica->settings.size);
     free(replica);
 }
 
@@ -271,7 +94,8 @@ uint64_t replica_size(const struct replica *replica)
 
 void replica_status(const struct replica *replica, struct replica_status *status)
 {
-    *status = (struct replica_status){.role = replica->role, .size = replica->settings.size};
+    *status = (struct replica_status){
+        .role = replica->role, .connection = replica->connection, .size = replica->settings.size};
 }
 
 struct replica_buffer *replica_buffer_get(struct replica *replica, uint32_t length)
@@ -314,8 +138,16 @@ void replica_on_room(struct replica *replica, void (*callback)(void *argument), 
     replica->room_argument = argument;
 }
 
+void fake_replica_observe(struct replica *replica,
+                          void (*submitted)(const struct replica_request *request))
+{
+    replica->submitted = submitted;
+}
+
 void replica_submit(struct replica *replica, struct replica_request *request)
 {
+    if (replica->submitted)
+        replica->submitted(request);
     request->next = NULL;
     *replica->queue_tail = request;
     replica->queue_tail = &request->next;
@@ -363,8 +195,49 @@ static void request_carry_out(struct replica *replica, struct replica_request *r
     }
 }
 
-static void requests_complete(struct replica *replica)
+/* Xorshift: a test's own dice. */
+static uint64_t roll(struct replica *replica)
 {
+    replica->shuffle ^= replica->shuffle << 13;
+    replica->shuffle ^= replica->shuffle >> 7;
+    replica->shuffle ^= replica->shuffle << 17;
+    return replica->shuffle;
+}
+
+/* Some stay where they are, and so fall behind later ones. */
+static bool stays(struct replica *replica)
+{
+    return replica->shuffle && roll(replica) % 3 == 0;
+}
+
+static void request_end(struct replica *replica, struct replica_request *request, int code)
+{
+    if (code == 0)
+        code = request_code(replica, request);
+    if (code == 0)
+        request_carry_out(replica, request);
+    request->done(request, code);
+}
+
+bool fake_replica_end_one(struct replica *replica, unsigned index, int code)
+{
+    struct replica_request **place = &replica->queue_head, *request;
+
+    while (*place && index--)
+        place = &(*place)->next;
+    request = *place;
+    if (!request)
+        return false;
+    *place = request->next;
+    if (!*place)
+        replica->queue_tail = place;
+    request_end(replica, request, code);
+    return true;
+}
+
+static void requests_complete(void *argument)
+{
+    struct replica *replica = argument;
     struct replica_request *request = replica->queue_head, *next;
     void (*room)(void *argument) = replica->room;
 
@@ -372,12 +245,11 @@ static void requests_complete(struct replica *replica)
         replica->queue_head = NULL;
         replica->queue_tail = &replica->queue_head;
         for (; request; request = next) {
-            int code = request_code(replica, request);
-
             next = request->next;
-            if (code == 0)
-                request_carry_out(replica, request);
-            request->done(request, code);
+            if (stays(replica))
+                replica_submit(replica, request);
+            else
+                request_end(replica, request, 0);
         }
     }
     if (room && replica->pool_used < replica->settings.pool_bytes) {
@@ -391,6 +263,16 @@ void fake_replica_role(struct replica *replica, enum replica_role role)
     replica->role = role;
 }
 
+void fake_replica_connection(struct replica *replica, enum replica_connection connection)
+{
+    replica->connection = connection;
+}
+
+void fake_replica_shuffle(struct replica *replica, uint64_t seed)
+{
+    replica->shuffle = seed;
+}
+
 void fake_replica_hold(struct replica *replica, bool hold)
 {
     replica->hold = hold;
@@ -400,6 +282,11 @@ void fake_replica_fail(struct replica *replica, unsigned after, int code)
 {
     replica->fail_after = after;
     replica->fail_code = code;
+}
+
+void fake_replica_pool(struct replica *replica, uint32_t bytes)
+{
+    replica->settings.pool_bytes = bytes;
 }
 
 uint8_t *fake_replica_data(struct replica *replica)

@@ -6,7 +6,7 @@
 #ifndef FAKE_REPLICA_H
 #define FAKE_REPLICA_H
 
-#include <libreplica/replica.h>
+#include "fake_loop.h"
 
 struct fake_settings {
     const char *resource;
@@ -14,20 +14,28 @@ struct fake_settings {
     uint32_t pool_bytes; /* what replica_buffer_get gives out at most */
 };
 
-/* One turn: waits at most `milliseconds` for something to happen. */
-void fake_loop_turn(struct replica_loop *loop, int milliseconds);
-/* Moves the loop's clock forward. */
-void fake_loop_advance(struct replica_loop *loop, uint64_t nanoseconds);
-
 struct replica *fake_replica_new(const struct fake_settings *settings);
 void fake_replica_attach(struct replica *replica, struct replica_loop *loop);
 
+void fake_replica_connection(struct replica *replica, enum replica_connection connection);
 void fake_replica_role(struct replica *replica, enum replica_role role);
+/* A turn completes some requests only, in an order of its own; 0: all, in theirs. */
+void fake_replica_shuffle(struct replica *replica, uint64_t seed);
 /* Requests wait until released. */
 void fake_replica_hold(struct replica *replica, bool hold);
+/* Ends the `index`th of the requests that wait, out of turn; code 0: as it deserves. False: there
+ * is none. */
+bool fake_replica_end_one(struct replica *replica, unsigned index, int code);
+/* Sees each request as it is submitted. */
+void fake_replica_observe(struct replica *replica,
+                          void (*submitted)(const struct replica_request *request));
 /* The `after`th request from now on, and all later ones, end with this code; 0: none. */
 void fake_replica_fail(struct replica *replica, unsigned after, int code);
 
+/* Another limit for what replica_buffer_get gives out. */
+void fake_replica_pool(struct replica *replica, uint32_t bytes);
+
+/* The disk; a forked process shares it. */
 uint8_t *fake_replica_data(struct replica *replica);
 uint32_t fake_replica_pool_used(const struct replica *replica);
 /* Counts since the start. */

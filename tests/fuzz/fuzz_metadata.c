@@ -79,10 +79,11 @@ static void run_superblocks(struct bytes_reader *input)
 
 static void run_actlog(struct bytes_reader input, int repair)
 {
+    static struct actlog *log; /* one for all inputs: it is large, and scan and reset begin anew */
     uint8_t block[METADATA_BLOCK_BYTES];
-    struct actlog *log;
 
-    require(actlog_new(&log, METADATA_AL_EXTENTS_MIN, NULL) == 0);
+    if (!log)
+        require(actlog_new(&log, METADATA_AL_EXTENTS_MIN, NULL) == 0);
     actlog_scan_begin(log);
     while (next_block(&input, block)) {
         if (repair)
@@ -96,7 +97,7 @@ static void run_actlog(struct bytes_reader input, int repair)
         require(actlog_extent_at(log, i) != UINT32_MAX);
     actlog_reset(log);
     require(actlog_get(log, 1) == ACTLOG_PENDING);
-    actlog_free(log);
+    actlog_reset(log);
 }
 
 static void run_bitmap(struct bytes_reader *input)

@@ -28,9 +28,10 @@ enum {
     MODE_DEMOTE = 1 << 2,
     MODE_HOLD = 1 << 3,
     MODE_FAIL = 1 << 4,
-    DISK_BYTES = 1 << 20,
-    POOL_BYTES = 768 << 10,
-    INPUT_MAX = 768
+    DISK_BYTES = 256 << 10,
+    POOL_BYTES = 320 << 10, /* the largest request fits, and no two of them */
+    LARGE = 1 << 18,
+    INPUT_MAX = 256
 };
 
 struct server {
@@ -71,9 +72,9 @@ static void turns(struct server *server, unsigned count)
 /* Throws away what the server says. */
 static void swallow(int fd)
 {
-    uint8_t bytes[65536];
+    static uint8_t bytes[65536];
 
-    while (recv(fd, bytes, sizeof bytes, 0) > 0)
+    while (recv(fd, bytes, sizeof bytes, 0) == (ssize_t)sizeof bytes)
         ;
 }
 
@@ -88,7 +89,7 @@ static bool give(struct server *server, int fd, const uint8_t *data, size_t size
             data += sent;
             size -= (size_t)sent;
         }
-        turns(server, 2);
+        turns(server, 1);
         swallow(fd);
         fake_replica_hold(server->replica, false);
     }
@@ -114,18 +115,20 @@ static void negotiate(struct server *server, int fd, bool structured)
 
 static void request_give(struct server *server, int fd, const uint8_t record[4])
 {
-    static uint8_t payload[1 << 19];
+    static uint8_t payload[LARGE + 512];
     uint8_t bytes[NBD_REQUEST_BYTES];
-    uint32_t length = (uint32_t)(record[2] & 0x3f) << 13 | (record[0] & 0x80 ? 512u : 0u);
+    uint32_t length = (uint32_t)(record[2] & 0x3f) << 8 | (record[0] & 0x80 ? 512u : 0u);
 
+    if (record[2] == 0xff)
+        length = LARGE;
     put(bytes, 0x25609513, 4);
     put(bytes + 4, record[0] >> 4 & 7, 2);
     put(bytes + 6, record[0] & 7, 2);
     put(bytes + 8, record[1], 8);
-    put(bytes + 16, (uint64_t)record[1] << 12, 8);
+    put(bytes + 16, (uint64_t)record[1] << 10, 8);
     put(bytes + 24, length, 4);
     if (give(server, fd, bytes, sizeof bytes) && (record[0] & 7) == NBD_CMD_WRITE)
-        (void)give(server, fd, payload, record[3] & 1 ? length : length * record[3] / 256);
+        (void)give(server, fd, payload, record[3] & 1 ? length : length / 256 * record[3]);
 }
 
 static void stream_give(struct server *server, int fd, const uint8_t *data, size_t size)

@@ -166,8 +166,11 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import scenarios_io  # noqa: F401
     import scenarios_link  # noqa: F401
+    import scenarios_tls  # noqa: F401
     import scenarios_failure  # noqa: F401
+    import scenarios_disk  # noqa: F401
     import scenarios_mistakes  # noqa: F401
     import scenarios_limits  # noqa: F401
     import scenarios_peer_loss  # noqa: F401
+    import scenarios_library  # noqa: F401
     sys.exit(main())

@@ -13,6 +13,7 @@ PACKAGES = {
     "tree": BUILD + ["shellcheck", "mandoc", "clang-format", "binutils"],
     "unit": BUILD + ["clang"],
     "sim": BUILD,
+    "mutants": BUILD,
     "fuzz": BUILD + ["clang"],
     "pair": BUILD + ["qemu-utils", "libnbd-bin", "fio", "e2fsprogs"],
     "bench": BUILD + ["qemu-system-common", "fio"],

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The parts of a run, one function each: part(options, builds, tally)."""
+import concurrent.futures
 import glob
 import os
 import re
+import subprocess
 import sys
 import time
 
@@ -85,14 +87,70 @@ def simulator(options, builds, tally):
         tally.passed("sim")
 
 
+# ---- mutants -----------------------------------------------------------------------------------
+
+MUTANT_SCHEDULES = 20000  # of each, after the scenarios; what survives so many survives
+MUTANT_SECONDS = 170      # of all in an ordinary run, shared out among those that are left
+
+
+def mutant_run(program, name, seed, seconds):
+    """What the simulator says of one planted bug: (promise or None, schedules, why)."""
+    try:
+        done = subprocess.run([program, "--mutant", name, "--seed", str(seed), "--violations", "1",
+                               "--schedules", str(MUTANT_SCHEDULES)],
+                              capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return None, 0, f"not caught within {seconds:.0f} s"
+    count = re.search(r"^sim: (\d+) schedules", done.stdout, re.M)
+    found = re.search(r"^sim: .+ seed \d+: (.+?) at [\d.]+ ms: ", done.stdout, re.M)
+    if not count:
+        return None, 0, f"exit code {done.returncode}: {done.stderr.strip()[-200:]}"
+    schedules = int(count.group(1))
+    return (found and found.group(1)), schedules, f"survives {schedules} schedules"
+
+
+def mutants(options, builds, tally):
+    """Each planted bug alone: the simulator must catch it. Prints the table."""
+    directory = builds.get("gcc")
+    if not directory:
+        return
+    program = f"{directory}/tests/sim/sim-mutants"
+    listed = subprocess.run([program, "--list-mutants"], capture_output=True, text=True, check=False)
+    names = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    if listed.returncode or len(names) < 50:
+        tally.failed("mutants", f"{len(names)} planted bugs; there should be 50 at least")
+        return
+    end = time.monotonic() + (3600 if options.long else MUTANT_SECONDS)
+    seed = options.seed if options.seed is not None else 1
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = [pool.submit(lambda name: mutant_run(program, name, seed,
+                                                    max(20, end - time.monotonic())), name)
+                for name, _ in names]
+        tally.say(f"{'mutant':24} {'caught by':10} {'after':>6}  what it does")
+        for (name, what), run in zip(names, runs):
+            promise, schedules, why = run.result()
+            tally.say(f"{name:24} {promise or 'NOBODY':10} {schedules:6}  {what}")
+            if promise:
+                tally.passed(f"mutant {name}", quiet=True)
+            else:
+                tally.failed(f"mutant {name}", why)
+    tally.total("mutants", len(names))
+
+
 # ---- fuzz ------------------------------------------------------------------------------------
+
+# Long enough for what a fuzzer's input can say, and no longer.
+FUZZ_BYTES = {"ring": 400, "xenstore": 250, "control": 250, "nbd": 256, "nbd_wire": 1024, "wire": 512,
+              "config": 2048, "metadata": 16384}
+
 
 def fuzz_one(name, program, seconds, builds, root, tally):
     corpus = f"{root}/tests/fuzz/corpus/{name}"
     work = f"{builds.directory}/fuzz/{name}"
     os.makedirs(work, exist_ok=True)
     command = Command([program, f"-max_total_time={seconds}", "-print_final_stats=1", "-verbosity=0",
-                       "-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={work}/", work,
+                       "-timeout=20", "-rss_limit_mb=2048", "-len_control=0",
+                       f"-max_len={FUZZ_BYTES.get(name, 4096)}", f"-artifact_prefix={work}/", work,
                        *([corpus] if os.path.isdir(corpus) else [])],
                       builds.log(f"fuzz-{name}"), seconds + 120, work)
     found = re.search(r"number_of_executed_units:\s+(\d+)", command.output())
@@ -113,7 +171,7 @@ def fuzz(options, builds, tally):
     if not programs:
         tally.skipped("fuzz", "no fuzzer is built")
         return
-    each = 600 if options.long else max(5, min(30, 240 // len(programs)))
+    each = 600 if options.long else max(5, min(30, 200 // len(programs)))
     for path in programs:
         name = os.path.basename(path)[len("fuzz_"):]
         fuzz_one(name, path, each, builds, builds.root, tally)

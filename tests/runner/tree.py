@@ -152,6 +152,15 @@ def report(tally, name, complaints):
 
 # ---- the tarball -----------------------------------------------------------------------------------
 
+def second_client(root, work):
+    """The commands that compile the program in libreplica(3) against what was installed alone."""
+    return (f"sed -n '/^.Bd -literal$/,/^.Ed$/p' {root}/man/libreplica.3 | "
+            f"sed -e '1d;$d' -e 's/\\\\e/\\\\/g' >{work}/client.c "
+            f"&& cd {work} && cc -std=c11 -Wall -Werror client.c -o client $("
+            f"PKG_CONFIG_LIBDIR=root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR={work}/root "
+            f"pkg-config --cflags --libs libreplica)")
+
+
 def tarball(options, builds, tally):
     directory = builds.get("gcc")
     if not directory:
@@ -169,7 +178,7 @@ def tarball(options, builds, tally):
     script = (f"make -s -C {directory} dist && tar -xf {directory}/tapdisk-drbd-*.tar.xz -C {work} "
               f"&& mkdir {work}/b && cd {work}/b && ../tapdisk-drbd-*/configure --quiet "
               f"&& make -s -j{os.cpu_count()} && make -s install DESTDIR={work}/root "
-              f"&& ls -R {work}/root")
+              f"&& ls -R {work}/root && {second_client(builds.root, work)}")
     command = Command(["sh", "-ec", script], builds.log("dist"), 600)
     if command.code:
         tally.failed("the tarball builds and installs", command.why())

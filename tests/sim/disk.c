@@ -259,6 +259,7 @@ void disk_submit(struct sim_host *host, const struct action *action)
     op->count = range.length / REPLICA_SECTOR_BYTES;
     op->buffer = action->disk.buffer;
     op->tag = action->disk.tag;
+    op->summed = action->disk.digest != CORE_DIGEST_NONE;
     disk_check_overlap(host, op);
     host->disk.in_flight++;
     disk_op_start(host, op, action);
@@ -287,11 +288,26 @@ static void disk_op_effect(struct sim_host *host, struct sim_disk_op *op)
     }
 }
 
+/* No two contents that a schedule can hold have the same sum, for all that is known. */
+static void op_sum(struct sim_host *host, const struct sim_disk_op *op, uint8_t *digest)
+{
+    const uint32_t *stamps = buffer_stamps(host->world, op->buffer);
+    uint64_t sum[WIRE_DIGEST_BYTES / 8] = {0};
+
+    for (uint32_t i = 0; i < op->count; i++) {
+        sum[0] = (sum[0] ^ stamps[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        sum[0] ^= sum[0] >> 29;
+        sum[1] = sum[1] * 31 + stamps[i];
+    }
+    memcpy(digest, sum, WIRE_DIGEST_BYTES);
+}
+
 void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
 {
     struct sim_world *world = host->world;
     struct sim_disk_op *op = &host->disk.ops[operation];
     struct event event = {.kind = EVENT_DISK_DONE};
+    uint8_t digest[WIRE_DIGEST_BYTES];
 
     if (!op->used || op->serial != serial)
         return;
@@ -302,6 +318,10 @@ void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
     }
     disk_op_effect(host, op);
     event.disk_done.tag = op->tag;
+    if (op->summed && op->buffer) {
+        op_sum(host, op, digest);
+        event.disk_done.digest = digest;
+    }
     TRACE(world, "%c: disk %s %u+%u done", 'A' + host->index, replica_op_name(op->op), op->first,
           op->count);
     disk_op_end(host, op);

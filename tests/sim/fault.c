@@ -17,12 +17,14 @@ enum fault {
     FAULT_BOTH,
     FAULT_MID_STEP, /* a kill or a power cut between two actions of one step */
     FAULT_HANDOVER,
+    FAULT_MIGRATE,
     FAULT_DISCONNECT,
     FAULT_INTRUDE, /* promote on the peer of a Primary */
     FAULT_DOWN,
     FAULT_INVALIDATE,
     FAULT_INVALIDATE_REMOTE,
     FAULT_OUTDATE,
+    FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
     FAULT_COUNT
 };
 
@@ -44,6 +46,8 @@ static const struct {
     [FAULT_DISCONNECT] = {"disconnect", 5},
     [FAULT_INTRUDE] = {"intrude", 4},
     [FAULT_DOWN] = {"down", 3},
+    [FAULT_MIGRATE] = {"migrate", 24},
+    [FAULT_VERIFY] = {"verify", 6},
     [FAULT_INVALIDATE] = {"invalidate", 3},
     [FAULT_INVALIDATE_REMOTE] = {"invalidate-remote", 3},
     [FAULT_OUTDATE] = {"outdate", 3},
@@ -82,6 +86,17 @@ static struct sim_host *fault_victim(struct sim_world *world)
     return &world->host[sim_below(world, SIM_HOSTS)];
 }
 
+/* Its process, or its host, is to die in the middle of a step. */
+static void crash_in_step(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+
+    world->crash_host = host->index;
+    world->crash_actions = 1 + sim_below(world, 4);
+    world->crash_power = sim_chance(world, 2);
+    world->crash_back = fault_time(world);
+}
+
 /* Crashes one host; sometimes its guest is to run on the other one from then on. */
 static void crash(struct sim_host *host, bool power)
 {
@@ -93,14 +108,15 @@ static void crash(struct sim_host *host, bool power)
     host->boot_at = world->now + fault_time(world);
     if (sim_chance(world, 2))
         world->prefer = 1 - host->index;
+    if (sim_chance(world, 6)) { /* and again, as soon as it has booted */
+        crash_in_step(host);
+        world->crash_actions = 1;
+    }
 }
 
 static void fault_mid_step(struct sim_world *world)
 {
-    world->crash_host = (int32_t)sim_below(world, SIM_HOSTS);
-    world->crash_actions = 1 + sim_below(world, 4);
-    world->crash_power = sim_chance(world, 2);
-    world->crash_back = fault_time(world);
+    crash_in_step(fault_victim(world));
 }
 
 static void fault_both(struct sim_world *world)
@@ -132,7 +148,7 @@ static void fault_disconnect(struct sim_world *world)
     host_command(host, COMMAND_DISCONNECT, sim_chance(world, 2) ? COMMAND_FORCE : 0);
 }
 
-/* Somebody types `primary` on the wrong host. Connected, it must be refused. */
+/* Somebody types `primary` on the wrong host. Connected, or Inconsistent, it must be refused. */
 static void fault_intrude(struct sim_world *world)
 {
     struct sim_host *host = fault_victim(world);
@@ -141,7 +157,7 @@ static void fault_intrude(struct sim_world *world)
     if (!host->up || !host->attached || host->frozen || world->promoting >= 0 ||
         host->guest.running)
         return;
-    if (!world->profile.reckless &&
+    if (!world->profile.reckless && host->status.disk >= REPLICA_DISK_CONSISTENT &&
         (peer->status.role == REPLICA_ROLE_PRIMARY || !operator_safe(host)))
         return;
     world->promoting = host->index;
@@ -195,6 +211,9 @@ static void fault_do(struct sim_world *world, enum fault fault)
     case FAULT_HANDOVER:
         world->prefer = 1 - world->prefer;
         break;
+    case FAULT_MIGRATE:
+        migrate_begin(world);
+        break;
     case FAULT_DISCONNECT:
         fault_disconnect(world);
         break;
@@ -212,6 +231,10 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_OUTDATE:
         admin_outdate(victim);
+        break;
+    case FAULT_VERIFY:
+        if (victim->up && victim->attached && !victim->frozen)
+            host_command(victim, COMMAND_VERIFY, 0);
         break;
     case FAULT_COUNT:
         break;

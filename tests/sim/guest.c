@@ -149,12 +149,18 @@ static void guest_draw_range(struct sim_world *world, uint32_t *first, uint32_t 
         *first = profile->sectors - *count;
 }
 
+/* It runs, and what it puts into its ring is taken. */
+static bool guest_takes(const struct sim_guest *guest)
+{
+    return guest->running && !guest->paused && !guest->suspended && !guest->held;
+}
+
 void guest_wake(struct sim_host *host)
 {
     struct sim_world *world = host->world;
     struct sim_guest *guest = &host->guest;
 
-    if (!guest->running || guest->paused || guest->thinking || guest->in_flight >= guest->depth)
+    if (!guest_takes(guest) || guest->thinking || guest->in_flight >= guest->depth)
         return;
     if (world->writes_issued >= world->profile.writes_wanted)
         return;
@@ -173,7 +179,7 @@ void guest_think(struct sim_host *host, uint32_t incarnation)
     if (guest->incarnation != incarnation)
         return;
     guest->thinking = false;
-    if (!guest->running || guest->paused || guest->in_flight >= guest->depth || host->frozen ||
+    if (!guest_takes(guest) || guest->in_flight >= guest->depth || host->frozen ||
         world->writes_issued >= world->profile.writes_wanted)
         return;
     if (op != REPLICA_OP_FLUSH)
@@ -189,7 +195,7 @@ void guest_start(struct sim_host *host)
     struct sim_guest *guest = &host->guest;
 
     guest->running = true;
-    guest->paused = false;
+    guest->paused = guest->suspended = guest->held = false;
     guest->thinking = false;
     guest->incarnation++;
     guest->depth = 1 + sim_below(host->world, host->world->profile.depth);
@@ -202,6 +208,7 @@ void guest_stop(struct sim_host *host)
     struct sim_guest *guest = &host->guest;
 
     guest->running = guest->paused = guest->thinking = false;
+    guest->suspended = guest->held = false;
     guest->incarnation++;
     for (unsigned i = 0; i < SIM_GUEST_DEPTH; i++) {
         struct sim_request *request = &guest->request[i];

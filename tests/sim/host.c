@@ -60,6 +60,7 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
                                    .connect_interval = 30 * MS,
                                    .ko_count = 7,
                                    .confirm_interval = 10 * MS,
+                                   .verify_digest = CORE_DIGEST_SHA256,
                                    .fencing = profile->fencing,
                                    .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE
                                                                    : CORE_PEER_LOSS_CONTINUE};
@@ -185,6 +186,8 @@ static void host_forget(struct sim_host *host)
     memset(host->command, 0, sizeof host->command);
     host->commands = 0;
     host->owes = 0;
+    host->discarding = false;
+    host->asked = 0;
     if (host->world->promoting == host->index)
         host->world->promoting = -1;
     if (host->world->demoting == host->index)
@@ -266,6 +269,12 @@ static void host_act(struct sim_host *host, const struct action *action)
         world_at(world, SIM_HANDLER, host->index, world->now + sim_below(world, 20) * MS,
                  (uint32_t)action->handler.handler | action->handler.serial << 8, host->process);
         break;
+    case ACTION_HANDOVER_ASK:
+        migrate_asked(host, action->handover_ask.number, action->handover_ask.take_back);
+        break;
+    case ACTION_HANDOVER_END:
+        migrate_ended(host, action->handover_end.number, action->handover_end.gone);
+        break;
     case ACTION_LOG:
         TRACE(world, "%c: log: %s", 'A' + host->index, action->log.text);
         break;
@@ -325,6 +334,18 @@ static void host_act_all(struct sim_host *host, uint32_t count)
     }
 }
 
+/* The guest is stopped, and the answers to all of its requests came before or in the same step. */
+static void host_drained(struct sim_host *host)
+{
+    if (!host->drained)
+        return;
+    host->drained = false;
+    if (host->guest.in_flight)
+        sim_violation(host->world, "P6", "%c: is demoted with %u requests open", 'A' + host->index,
+                      host->guest.in_flight);
+    guest_stop(host);
+}
+
 /* Never called from within host_act: what an action leads to comes by the queue. */
 void host_event(struct sim_host *host, struct event *event)
 {
@@ -345,4 +366,5 @@ void host_event(struct sim_host *host, struct event *event)
     if (actions.count == 0)
         return;
     host_act_all(host, actions.count);
+    host_drained(host);
 }

@@ -3,9 +3,11 @@
  * main.c - the command line of the simulator.
  *
  *   sim [--schedules N] [--seed S] [--scenario NAME|none] [--verbose] [--violations N] [--list]
+ *   sim-mutants ... [--mutant NAME] [--list-mutants]
  *
  * Schedule i of a run has the seed S + i, so `--schedules 1 --seed X --verbose` tells the story of
- * a failed one. Exit status: 0 no violation, 1 violations, 2 usage.
+ * a failed one. With a mutant a bug is planted, and violations are what is hoped for. Exit status:
+ * 0 no violation, 1 violations, 2 usage.
  */
 #include <getopt.h>
 #include <stdlib.h>
@@ -16,8 +18,8 @@
 
 struct options {
     uint64_t schedules, seed;
-    const char *scenario, *mutant;
-    bool verbose, list;
+    const char *scenario;
+    bool verbose, list, list_mutants;
     uint64_t violations_max;
 };
 
@@ -33,7 +35,8 @@ static double seconds_now(void)
 static void usage(FILE *out)
 {
     fprintf(out, "usage: sim [--schedules N] [--seed S] [--scenario NAME] [--verbose]\n"
-                 "           [--violations N] [--list]\n");
+                 "           [--violations N] [--list]\n"
+                 "       sim-mutants ... [--mutant NAME] [--list-mutants]\n");
 }
 
 /* Errors: REPLICA_E_INVALID. */
@@ -45,11 +48,13 @@ static int options_read(int count, char **words, struct options *options)
                                           {"verbose", no_argument, NULL, 'v'},
                                           {"violations", required_argument, NULL, 'x'},
                                           {"list", no_argument, NULL, 'l'},
+                                          {"mutant", required_argument, NULL, 'm'},
+                                          {"list-mutants", no_argument, NULL, 'M'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     int letter;
 
-    while ((letter = getopt_long(count, words, "n:s:c:vx:lh", known, NULL)) != -1) {
+    while ((letter = getopt_long(count, words, "n:s:c:vx:lm:Mh", known, NULL)) != -1) {
         switch (letter) {
         case 'n':
             options->schedules = strtoull(optarg, NULL, 0);
@@ -68,6 +73,13 @@ static int options_read(int count, char **words, struct options *options)
             break;
         case 'l':
             options->list = true;
+            break;
+        case 'm':
+            if (!mutants_select(optarg))
+                return REPLICA_E_INVALID;
+            break;
+        case 'M':
+            options->list_mutants = true;
             break;
         default:
             return REPLICA_E_INVALID;
@@ -102,6 +114,8 @@ static void run_scenarios(struct sim_world *world, const struct options *options
             if (scenario_run(world, scenario, options->seed + k) == 0)
                 continue;
             tell(world, scenario->name);
+            if (world->counts.violations >= options->violations_max)
+                return;
             break;
         }
     }
@@ -109,21 +123,21 @@ static void run_scenarios(struct sim_world *world, const struct options *options
 
 static void run_schedules(struct sim_world *world, const struct options *options)
 {
-    for (uint64_t i = 0; i < options->schedules; i++) {
+    for (uint64_t i = 0;
+         i < options->schedules && world->counts.violations < options->violations_max; i++) {
         if (schedule_run(world, options->seed + i) == 0)
             continue;
         tell(world, "violation,");
-        if (world->counts.violations >= options->violations_max)
-            break;
     }
 }
 
 static void print_totals(const struct sim_counts *counts, double seconds)
 {
-    printf("sim: %llu reads, %llu flushes, %llu promotions, %llu resyncs, %llu steps\n",
+    printf("sim: %llu reads, %llu flushes, %llu promotions, %llu migrations, %llu resyncs, "
+           "%llu steps\n",
            (unsigned long long)counts->reads, (unsigned long long)counts->flushes,
-           (unsigned long long)counts->promotions, (unsigned long long)counts->resyncs,
-           (unsigned long long)counts->steps);
+           (unsigned long long)counts->promotions, (unsigned long long)counts->migrations,
+           (unsigned long long)counts->resyncs, (unsigned long long)counts->steps);
     printf("sim: %llu schedules, %llu writes, %llu faults, %llu violations, %.0f schedules/s\n",
            (unsigned long long)counts->schedules, (unsigned long long)counts->writes,
            (unsigned long long)counts->faults, (unsigned long long)counts->violations,
@@ -143,6 +157,10 @@ int main(int count, char **words)
     }
     if (options.list) {
         list_scenarios();
+        return 0;
+    }
+    if (options.list_mutants) {
+        mutants_list();
         return 0;
     }
     if (world_new(&world)) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * meta.c - the metadata device: real bytes, every write durable at its completion, torn at 512
- * bytes by a crash before it. And the oracle's view of it: superblock, activity log and bitmap
- * decoded from what is durable now, kept until the bytes change.
+ * bytes by a crash before it, and where there are checksums at any byte. And the oracle's view of
+ * it: superblock, activity log and bitmap decoded from what is durable now, kept until the bytes
+ * change.
  */
 #include <string.h>
 
@@ -130,20 +131,33 @@ void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
     host_event(host, &event);
 }
 
-/* A write under way leaves each of its sectors old or new. */
+/* How much of a sector of a write under way there is: what has a checksum of its own (superblocks,
+ * activity log) may be torn in mid-sector. */
+static uint32_t meta_torn(struct sim_world *world, uint32_t offset, uint32_t mood)
+{
+    const uint32_t bitmap_at = (METADATA_SLOTS + METADATA_AL_BLOCKS) * METADATA_BLOCK_BYTES;
+
+    if (mood == 0 || (mood == 2 && sim_chance(world, 2)))
+        return 0;
+    if (mood == 3 && offset < bitmap_at)
+        return sim_below(world, REPLICA_SECTOR_BYTES);
+    return REPLICA_SECTOR_BYTES;
+}
+
+/* A write under way leaves each of its sectors old or new, or torn. */
 void meta_crash(struct sim_host *host)
 {
     struct sim_meta *meta = &host->meta;
 
     for (uint32_t i = 0; i < SIM_META_OPS && meta->in_flight; i++) {
         struct sim_meta_op *op = &meta->ops[i];
-        uint32_t mood = sim_below(host->world, 3);
+        uint32_t mood = sim_below(host->world, 4);
 
         if (!op->used)
             continue;
         for (uint32_t at = 0; op->write && at < op->length; at += REPLICA_SECTOR_BYTES)
-            if (mood == 1 || (mood == 2 && sim_chance(host->world, 2)))
-                memcpy(meta->bytes + op->offset + at, op->copy + at, REPLICA_SECTOR_BYTES);
+            memcpy(meta->bytes + op->offset + at, op->copy + at,
+                   meta_torn(host->world, op->offset + at, mood));
         op->used = false;
         meta->in_flight--;
         meta_changed(meta, op);

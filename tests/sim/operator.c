@@ -5,11 +5,12 @@
  *
  * A prudent operator makes a host Primary only when no acknowledged write can be lost by it
  * (operator_safe) and never while the other one may be Primary. A reckless one (profile.reckless)
- * does, and must then find a split brain and no silent loss.
+ * does, and must then find a split brain and no silent loss. He resolves it in the end, and as soon
+ * as it has kept the guest from running anywhere for a while.
  */
 #include "sim.h"
 
-enum { LOOK_EVERY_MS = 2 };
+enum { LOOK_EVERY_MS = 2, STALLED_MS = 500 };
 
 static bool ready(const struct sim_host *host)
 {
@@ -33,6 +34,13 @@ static bool has_refused(const struct sim_host *host)
 static bool operator_idle(const struct sim_world *world)
 {
     return world->promoting < 0 && world->demoting < 0;
+}
+
+/* A prudent operator has nothing to resolve: a split brain is then a violation. */
+static bool shall_resolve(const struct sim_world *world)
+{
+    return world->profile.reckless && world->prepared && operator_idle(world) &&
+           (world->healing || world->now - world->stalled_since > STALLED_MS * MS);
 }
 
 /* ---- may it be promoted? ----------------------------------------------------------------------
@@ -81,6 +89,8 @@ static void promoted(struct sim_host *host, int code)
     if (world->promoting == host->index)
         world->promoting = -1;
     world->oracle.forced[host->index] = false;
+    if (migrate_promoted(host, code))
+        return;
     if (code) {
         if (!world->pinned && sim_chance(world, 3))
             world->prefer = 1 - world->prefer;
@@ -90,6 +100,7 @@ static void promoted(struct sim_host *host, int code)
         sim_violation(world, "P6", "%c: promote is answered with success, it is %s",
                       'A' + host->index, replica_role_name(host->status.role));
     world->prepared = true;
+    host->discarding = false;
     if (!host->guest.running)
         guest_start(host);
 }
@@ -105,13 +116,10 @@ static void demoted(struct sim_host *host, int code)
         guest_wake(host);
         return;
     }
-    if (host->guest.in_flight)
-        sim_violation(world, "P6", "%c: is demoted with %u requests open", 'A' + host->index,
-                      host->guest.in_flight);
+    host->drained = true;
     if (host->status.role == REPLICA_ROLE_PRIMARY)
         sim_violation(world, "P6", "%c: demote is answered with success, it is Primary",
                       'A' + host->index);
-    guest_stop(host);
 }
 
 void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t flags, int code,
@@ -135,13 +143,17 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
             host->attached = false;
         }
         break;
-    case COMMAND_ATTACH:
     case COMMAND_CONNECT:
+        if (code == 0)
+            host->discarding = (flags & COMMAND_DISCARD_MY_DATA) != 0;
+        break;
+    case COMMAND_ATTACH:
     case COMMAND_DISCONNECT:
     case COMMAND_INVALIDATE:
     case COMMAND_INVALIDATE_REMOTE:
     case COMMAND_OUTDATE:
     case COMMAND_RESUME_IO:
+    case COMMAND_VERIFY:
     case COMMAND_KIND_COUNT:
         break;
     }
@@ -167,7 +179,7 @@ static void look_after_host(struct sim_host *host)
     if (host->hold && host->hold_until <= world->now)
         host->hold = false;
     if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&
-        !(world->healing && world->profile.reckless && has_refused(host)))
+        !(shall_resolve(world) && has_refused(host)))
         host_command(host, COMMAND_CONNECT, 0);
     if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
         host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)
@@ -226,7 +238,7 @@ static void look_after_guest(struct sim_world *world)
         if (present != wanted && ready(present) && ready(wanted) && present->commands == 0 &&
             !host_peer(present)->guest.running) {
             world->demoting = present->index;
-            present->guest.paused = true;
+            present->guest.paused = !sim_chance(world, 4);
             host_command(present, COMMAND_DEMOTE, 0);
         }
         return;
@@ -258,6 +270,14 @@ static void look_abandon(struct sim_host *host)
     host->world->reconnect = true;
 }
 
+/* As the core asks for it: the loser's data give way, as far as they differ. */
+static void look_discard(struct sim_host *loser)
+{
+    TRACE(loser->world, "operator: the data of %c are to be discarded", 'A' + loser->index);
+    host_command(loser, COMMAND_CONNECT, COMMAND_DISCARD_MY_DATA);
+    host_command(host_peer(loser), COMMAND_CONNECT, 0);
+}
+
 /* Both refuse each other, as they must after both went on alone. A person takes the role from
  * one, tries again, and if they still refuse gives the data of that one up. True: nobody else
  * shall touch them now. */
@@ -281,10 +301,23 @@ static bool look_resolve(struct sim_world *world)
         world->reconnect = false;
         host_command(loser, COMMAND_CONNECT, 0);
         host_command(other, COMMAND_CONNECT, 0);
+    } else if (sim_chance(world, 2)) {
+        look_discard(loser);
     } else {
         look_abandon(loser);
     }
     return true;
+}
+
+/* Since when has no guest run, and could none be started? */
+static void look_stalled(struct sim_world *world)
+{
+    bool stalled = world->prepared && !running_guest(world) && operator_idle(world);
+
+    for (unsigned i = 0; i < SIM_HOSTS && stalled; i++)
+        stalled = ready(&world->host[i]) && !operator_safe(&world->host[i]);
+    if (!stalled)
+        world->stalled_since = world->now;
 }
 
 void operator_look(struct sim_world *world)
@@ -293,12 +326,14 @@ void operator_look(struct sim_world *world)
 
     if (world->operator_off)
         return;
-    resolving = world->healing && world->profile.reckless && world->prepared &&
-                operator_idle(world) && look_resolve(world);
+    look_stalled(world);
+    resolving = shall_resolve(world) && look_resolve(world);
     for (unsigned i = 0; i < SIM_HOSTS && !resolving; i++)
         look_after_host(&world->host[i]);
     if (resolving)
         TRACE(world, "operator: resolves");
+    else if (migrate_look(world))
+        TRACE(world, "operator: lets the migration go on");
     else if (!world->prepared)
         look_prepare(world);
     else

@@ -13,8 +13,7 @@
  * P2      oracle_flush_done     at each acknowledged flush; oracle_sent at each FLUSH_ACK
  * P3, P4  oracle_alone          marks on disk; and equality after every recovery
  * P5      disk.c                no two overlapping writes at once; oracle_landed: none goes back
- * P6      oracle_roles          two writers of one lineage
- * P8, P9  oracle_directions     who may become a target, and who may be promoted
+ * The rest, which is about the two hosts as a pair, is in oracle_pair.c.
  */
 #include <string.h>
 
@@ -39,7 +38,7 @@ void oracle_reset(struct sim_world *world)
         oracle->verified[i] = 0;
         oracle->node_acked_count[i] = oracle->node_verified[i] = 0;
         oracle->acked_in_tenure[i] = oracle->forced[i] = false;
-        oracle->tenure_generation[i] = 0;
+        oracle->tenure_generation[i] = oracle->epoch[i] = 0;
     }
 }
 
@@ -60,7 +59,7 @@ uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint3
 }
 
 /* Whatever the peer does on its own now, it cannot pass for what we have. */
-static bool loss_recorded(struct sim_host *host)
+bool oracle_loss_recorded(struct sim_host *host)
 {
     const struct metadata_superblock *ours = meta_truth(host);
     const struct metadata_superblock *peers = meta_truth(host_peer(host));
@@ -78,7 +77,7 @@ static void oracle_alone(struct sim_host *host, uint32_t stamp)
     struct sim_world *world = host->world;
     const struct sim_write *write = &world->oracle.write[stamp];
 
-    if (!loss_recorded(host)) {
+    if (!oracle_loss_recorded(host)) {
         sim_violation(world, "P7",
                       "%c: write %u completes without the peer, and no new generation is on disk",
                       'A' + host->index, stamp);
@@ -94,7 +93,7 @@ static void oracle_alone(struct sim_host *host, uint32_t stamp)
     }
 }
 
-static void floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t sector, uint32_t stamp)
+void oracle_floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t sector, uint32_t stamp)
 {
     if (oracle->floor[host][sector] < stamp)
         oracle->floor[host][sector] = stamp;
@@ -106,7 +105,7 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
     struct sim_oracle *oracle = &world->oracle;
     struct sim_write *write = &oracle->write[request->stamp];
     bool local = host->status.disk == REPLICA_DISK_UPTODATE;
-    bool there = write->peer_acked; /* unless a power cut has taken it since */
+    bool peer_has = write->peer_acked; /* still: its power may be gone since it said so */
 
     if (!write->peer_acked)
         oracle_alone(host, request->stamp);
@@ -117,14 +116,14 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
         if (local && write->fua && host->disk.durable[i] < request->stamp)
             sim_violation(world, "P2", "%c: write %u (fua) completes, sector %u is not durable",
                           'A' + host->index, request->stamp, i);
-        floor_raise(oracle, host->index, i, request->stamp);
+        oracle_floor_raise(oracle, host->index, i, request->stamp);
         if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp)
-            floor_raise(oracle, 1 - host->index, i, request->stamp);
+            oracle_floor_raise(oracle, 1 - host->index, i, request->stamp);
         else
-            there = false;
+            peer_has = false;
     }
     write->acked = write->on[host->index] = true;
-    write->on[1 - host->index] = there;
+    write->on[1 - host->index] = peer_has;
     oracle->acked[oracle->acked_count++] = request->stamp;
     oracle->acked_in_tenure[host->index] = true;
     oracle->tenure_generation[host->index] = host->status.generation.current;
@@ -153,7 +152,7 @@ static void oracle_flush_done(struct sim_host *host, const struct sim_request *r
 {
     struct sim_world *world = host->world;
     struct sim_oracle *oracle = &world->oracle;
-    bool alone = loss_recorded(host);
+    bool alone = oracle_loss_recorded(host);
 
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         struct sim_host *node = &world->host[i];
@@ -387,245 +386,4 @@ void oracle_received(struct sim_host *host, const struct sim_flight *flight)
     default:
         break;
     }
-}
-
-/* ---- events of the world
- * -------------------------------------------------------------------------------------------- */
-
-/* Unflushed writes may be gone; what a completed flush covered may not (it was checked then). */
-void oracle_power_cut(struct sim_host *host)
-{
-    struct sim_oracle *oracle = &host->world->oracle;
-    uint32_t *floor = oracle->floor[host->index], *lost = oracle->lost[host->index];
-
-    for (uint32_t i = 0; i < host->world->profile.sectors; i++) {
-        if (floor[i] <= host->disk.visible[i])
-            continue;
-        if (lost[i] < floor[i])
-            lost[i] = floor[i];
-        floor[i] = host->disk.visible[i];
-    }
-    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
-    oracle->verified[host->index] = oracle->acked_count;
-}
-
-void oracle_guest_started(struct sim_host *host)
-{
-    struct sim_oracle *oracle = &host->world->oracle;
-
-    memset(oracle->seen[host->index], 0, host->world->profile.sectors * sizeof oracle->seen[0][0]);
-    oracle->acked_in_tenure[host->index] = false;
-}
-
-/* ---- roles and directions
- * --------------------------------------------------------------------------------------------- */
-
-static void oracle_roles(struct sim_host *host)
-{
-    struct sim_world *world = host->world;
-    struct sim_host *peer = host_peer(host);
-    struct sim_oracle *oracle = &world->oracle;
-
-    if (host->status.role != REPLICA_ROLE_PRIMARY || !peer->up ||
-        peer->status.role != REPLICA_ROLE_PRIMARY)
-        return;
-    if (!world->profile.reckless)
-        sim_violation(world, "P6", "both hosts are Primary");
-    if (host->status.replication == REPLICA_REPLICATION_ESTABLISHED &&
-        peer->status.replication == REPLICA_REPLICATION_ESTABLISHED)
-        sim_violation(world, "P6", "both hosts are Primary and connected");
-    if (oracle->acked_in_tenure[0] && oracle->acked_in_tenure[1] &&
-        lineage_same(oracle->tenure_generation[0], oracle->tenure_generation[1]))
-        sim_violation(world, "P6", "two writers of one lineage, generation %016llx",
-                      (unsigned long long)oracle->tenure_generation[0]);
-}
-
-/* P9, at the moment in which a host becomes Primary. */
-static void oracle_promoted(struct sim_host *host, const struct core_status *before)
-{
-    struct sim_world *world = host->world;
-    struct sim_oracle *oracle = &world->oracle;
-
-    world->counts.promotions++;
-    if (before->disk >= REPLICA_DISK_CONSISTENT)
-        return;
-    if (!oracle->forced[host->index]) {
-        sim_violation(world, "P9", "%c: is promoted while %s", 'A' + host->index,
-                      replica_disk_name(before->disk));
-        return;
-    }
-    memcpy(oracle->floor[host->index], host->disk.visible,
-           world->profile.sectors * sizeof oracle->floor[0][0]);
-}
-
-/* The host becomes a target: nothing that only it has may be overwritten. */
-static void oracle_target(struct sim_host *host)
-{
-    struct sim_world *world = host->world;
-    struct sim_oracle *oracle = &world->oracle;
-    unsigned source = 1 - host->index;
-    bool primary = host->status.role == REPLICA_ROLE_PRIMARY;
-
-    world->counts.resyncs++;
-    oracle->verified[host->index] = oracle->acked_count; /* equality judges what it gets now */
-    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
-    TRACE(world, "%c: becomes a target", 'A' + host->index);
-    for (uint32_t i = 0; i < world->profile.sectors; i++) {
-        uint32_t *floor = &oracle->floor[host->index][i];
-        uint32_t has = oracle->floor[source][i];
-
-        if (!primary && has < oracle->lost[source][i])
-            has = oracle->lost[source][i];
-        if (*floor > has)
-            sim_violation(world, "P8",
-                          "%c: becomes the target, and its sector %u has %u, acknowledged, over %u",
-                          'A' + host->index, i, *floor, has);
-        if (*floor > oracle->floor[source][i])
-            *floor = oracle->floor[source][i];
-    }
-}
-
-/* The target calls itself UpToDate: it has all that the source answers for, and so it answers for
- * it too - but for what the source went on with alone, which then is on record. */
-static void oracle_target_done(struct sim_host *host)
-{
-    struct sim_world *world = host->world;
-    struct sim_oracle *oracle = &world->oracle;
-    unsigned source = 1 - host->index;
-    bool alone = loss_recorded(host_peer(host));
-
-    for (uint32_t i = 0; i < world->profile.sectors; i++) {
-        uint32_t has = oracle->floor[source][i];
-
-        if (host->disk.visible[i] >= has) {
-            floor_raise(oracle, host->index, i, has);
-        } else if (!alone) {
-            sim_violation(world, "P4", "%c: ends its resync, sector %u has %u, not %u",
-                          'A' + host->index, i, host->disk.visible[i], has);
-            return;
-        }
-    }
-}
-
-static bool is_target(const struct core_status *status)
-{
-    return status->replication == REPLICA_REPLICATION_WF_BITMAP_T ||
-           status->replication == REPLICA_REPLICATION_SYNC_TARGET ||
-           status->replication == REPLICA_REPLICATION_PAUSED_SYNC_T;
-}
-
-static bool in_sync(const struct sim_world *world)
-{
-    for (unsigned i = 0; i < SIM_HOSTS; i++) {
-        const struct core_status *status = &world->host[i].status;
-
-        if (!world->host[i].up || status->replication != REPLICA_REPLICATION_ESTABLISHED ||
-            status->disk != REPLICA_DISK_UPTODATE || status->out_of_sync_bytes)
-            return false;
-    }
-    return true;
-}
-
-/* Both say that nothing differs: so it must be, and each answers for all that was acknowledged. */
-static void oracle_met(struct sim_world *world)
-{
-    struct sim_oracle *oracle = &world->oracle;
-
-    oracle_compare(world, false);
-    for (uint32_t i = 0; i < world->profile.sectors; i++) {
-        if (oracle->floor[0][i] != oracle->floor[1][i]) {
-            floor_raise(oracle, 0, i, oracle->floor[1][i]);
-            floor_raise(oracle, 1, i, oracle->floor[0][i]);
-        }
-        oracle->lost[0][i] = oracle->lost[1][i] = 0;
-    }
-}
-
-void oracle_stepped(struct sim_host *host, const struct core_status *before)
-{
-    struct sim_world *world = host->world;
-    const struct core_status *now = &host->status;
-    struct sim_oracle *oracle = &world->oracle;
-    bool met;
-
-    if (now->role == REPLICA_ROLE_PRIMARY && before->role != REPLICA_ROLE_PRIMARY)
-        oracle_promoted(host, before);
-    if (now->role != before->role)
-        oracle->acked_in_tenure[host->index] = false;
-    if (is_target(now) && !is_target(before))
-        oracle_target(host);
-    if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
-        before->disk < REPLICA_DISK_CONSISTENT)
-        oracle_target_done(host);
-    oracle_roles(host);
-    met = in_sync(world);
-    if (met && (!oracle->established || sim_chance(world, 64)))
-        oracle_met(world);
-    oracle->established = met;
-}
-
-/* ---- equality
- * ------------------------------------------------------------------------------------------------------------
- */
-
-/* A guest write of this sector is not completed yet, so the two may differ. */
-static bool sector_open(const struct sim_world *world, uint32_t sector)
-{
-    for (unsigned i = 0; i < SIM_HOSTS; i++) {
-        const struct sim_guest *guest = &world->host[i].guest;
-
-        if (disk_busy(&world->host[i].disk, sector))
-            return true;
-        for (unsigned k = 0; k < SIM_GUEST_DEPTH && guest->in_flight; k++) {
-            const struct sim_request *request = &guest->request[k];
-
-            if (request->used && request->stamp != SIM_STAMP_NONE && sector >= request->first &&
-                sector < request->first + request->count)
-                return true;
-        }
-    }
-    return false;
-}
-
-void oracle_compare(struct sim_world *world, bool strict)
-{
-    const uint32_t *a = world->host[0].disk.visible, *b = world->host[1].disk.visible;
-
-    if (memcmp(a, b, world->profile.sectors * sizeof *a) == 0)
-        return;
-    for (uint32_t i = 0; i < world->profile.sectors; i++) {
-        if (a[i] == b[i] || (!strict && sector_open(world, i)))
-            continue;
-        sim_violation(world, "P4", "Established and UpToDate, and sector %u is %u on A, %u on B", i,
-                      a[i], b[i]);
-        return;
-    }
-}
-
-void oracle_finish(struct sim_world *world)
-{
-    for (unsigned i = 0; i < SIM_HOSTS; i++) {
-        const struct sim_host *host = &world->host[i];
-
-        for (uint32_t k = 0; k < world->profile.sectors; k++)
-            if (host->disk.visible[k] < world->oracle.floor[i][k])
-                sim_violation(world, "P1", "%c: sector %u ends as %u, %u was acknowledged",
-                              'A' + (int)i, k, host->disk.visible[k], world->oracle.floor[i][k]);
-        if (host->commands)
-            sim_violation(world, "liveness", "%c: a command was never answered", 'A' + (int)i);
-    }
-    if (world->buffers.used)
-        sim_violation(world, "buffers", "%u buffers are left over", world->buffers.used);
-}
-
-/* The operator gives this host's data up for good: it answers for nothing. */
-void oracle_abandoned(struct sim_host *host)
-{
-    struct sim_oracle *oracle = &host->world->oracle;
-    size_t bytes = host->world->profile.sectors * sizeof oracle->floor[0][0];
-
-    memset(oracle->floor[host->index], 0, bytes);
-    memset(oracle->lost[host->index], 0, bytes);
-    oracle->verified[host->index] = oracle->acked_count;
-    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * scenario.c - runs the schedules that were written by hand, each for one known wound, and holds
- * those about the link and the operator; scenario_crash.c has those about crashes.
+ * those about the link and the operator; scenario_crash.c has those about crashes,
+ * scenario_disk.c those about disks.
  *
  * Each is run with several seeds: latencies, and with them the interleaving, differ. All end as a
  * random schedule does: no more faults, and the pair must converge.
@@ -333,6 +334,34 @@ static void run_split_brain(struct sim_world *world)
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
 }
 
+/* The wish to discard is good for one connection: nothing that is written after it is given up. */
+static void run_discard_once(struct sim_world *world)
+{
+    if (!pair_start_reckless(world))
+        return;
+    world->host[1].hold = true;
+    world->host[1].hold_until = world->now + 200 * MS;
+    host_command(&world->host[1], COMMAND_DISCONNECT, 0);
+    if (!expect(world, one_standalone, SECOND, "StandAlone"))
+        return;
+    host_command(&world->host[1], COMMAND_CONNECT, COMMAND_DISCARD_MY_DATA);
+    if (!expect(world, established, SECOND, "Established again"))
+        return;
+    net_block(world, 3, 400 * MS);
+    write_some(world, 0, 12, 0, 128);
+    world->promoting = 1;
+    host_command(&world->host[1], COMMAND_PROMOTE, 0);
+    if (!expect(world, b_primary, SECOND, "the promotion of B"))
+        return;
+    write_some(world, 1, 12, 0, 128);
+    world->demoting = 1;
+    host_command(&world->host[1], COMMAND_DEMOTE, 0);
+    world->operator_off = true;
+    expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain");
+    world->operator_off = false;
+    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+}
+
 /* Promoted over there without having written: not a split brain. */
 static void run_promoted_but_unwritten(struct sim_world *world)
 {
@@ -362,6 +391,7 @@ static const struct scenario scenarios_link[] = {
     {"promote-during-connect", "promote while the link comes up", run_promote_during_connect},
     {"promote-both", "promote on both at once", run_promote_both},
     {"split-brain", "both wrote alone: refused, then resolved by hand", run_split_brain},
+    {"discard-once", "connect --discard-my-data is good for one connection", run_discard_once},
     {"promoted-but-unwritten", "a second Primary that wrote nothing", run_promoted_but_unwritten},
 };
 enum { LINK_COUNT = sizeof scenarios_link / sizeof scenarios_link[0] };
@@ -371,7 +401,10 @@ const struct scenario *scenario_at(unsigned index)
     if (index < LINK_COUNT)
         return &scenarios_link[index];
     index -= LINK_COUNT;
-    return index < scenario_crash_count ? &scenarios_crash[index] : NULL;
+    if (index < scenario_crash_count)
+        return &scenarios_crash[index];
+    index -= scenario_crash_count;
+    return index < scenario_disk_count ? &scenarios_disk[index] : NULL;
 }
 
 int scenario_run(struct sim_world *world, const struct scenario *scenario, uint64_t seed)

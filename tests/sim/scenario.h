@@ -29,5 +29,7 @@ void flush(struct sim_world *world, unsigned host);
 
 extern const struct scenario scenarios_crash[];
 extern const unsigned scenario_crash_count;
+extern const struct scenario scenarios_disk[];
+extern const unsigned scenario_disk_count;
 
 #endif

@@ -71,6 +71,20 @@ static void run_power_of_both(struct sim_world *world)
     }
 }
 
+/* B hands out what it has never flushed, as a Secondary, and loses it when A has it already. */
+static void run_source_never_flushed(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    write_some(world, 0, 8, 0, world->profile.sectors);
+    world->prefer = 1;
+    crash(world, 0, true, 5 * MS);
+    if (!expect(world, b_primary, 5 * SECOND, "the guest on B") ||
+        !expect(world, established, 10 * SECOND, "Established again"))
+        return;
+    crash(world, 1, true, 5 * MS);
+}
+
 /* The old Primary comes back to one that has gone on: it gives up what nobody was told. */
 static void run_rejoin(struct sim_world *world)
 {
@@ -149,6 +163,8 @@ const struct scenario scenarios_crash[] = {
     {"failover-kill", "the Primary's process dies, the peer takes over", run_failover_kill},
     {"failover-power", "the Primary's host loses power, the peer takes over", run_failover_power},
     {"secondary-power", "a Secondary loses what it had in its cache", run_secondary_power},
+    {"source-never-flushed", "a source loses what it had only in its cache",
+     run_source_never_flushed},
     {"power-of-both", "both lose different unflushed writes", run_power_of_both},
     {"rejoin", "an old Primary with unacknowledged writes comes back", run_rejoin},
     {"stale-peer", "the stale host comes back, and does not win", run_stale_peer},

@@ -67,7 +67,8 @@ bool schedule_settled(const struct sim_world *world)
             return false;
         primaries += status->role == REPLICA_ROLE_PRIMARY;
     }
-    return primaries == 1 && world->writes_issued >= world->profile.writes_wanted &&
+    return primaries == 1 && world->migration.phase == MIGRATE_NONE && world->promoting < 0 &&
+           world->demoting < 0 && world->writes_issued >= world->profile.writes_wanted &&
            world->host[0].guest.running != world->host[1].guest.running;
 }
 
@@ -133,12 +134,10 @@ static bool none_primary(const struct sim_world *world)
            world->host[1].status.role != REPLICA_ROLE_PRIMARY && world->demoting < 0;
 }
 
-/* Without the operator, who would only bring everything up again. */
 static void schedule_down(struct sim_world *world)
 {
     unsigned first = sim_below(world, SIM_HOSTS);
 
-    world->operator_off = true;
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         struct sim_host *host = &world->host[i];
 
@@ -175,6 +174,7 @@ void schedule_converge(struct sim_world *world)
         return;
     }
     oracle_compare(world, true);
+    world->operator_off = true; /* he would move the guest, and bring up again what goes down */
     schedule_read_all(world);
     if (!world->failed)
         schedule_down(world);

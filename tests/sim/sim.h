@@ -81,6 +81,7 @@ enum sim_kind {
     SIM_HEAL_LINK, /* argument: direction mask */
     SIM_THAW,      /* SIGCONT */
     SIM_HANDLER,   /* argument: handler */
+    SIM_HANDOVER,  /* the shell's answer is due; argument: number of the question */
     SIM_KIND_COUNT
 };
 
@@ -111,6 +112,7 @@ struct sim_disk_op {
     uint32_t flush_sequence;
     struct replica_buffer *buffer;
     bool handed; /* a read that was asked for without a buffer */
+    bool summed; /* its checksum was asked for */
     uint64_t tag;
 };
 
@@ -223,6 +225,8 @@ struct sim_request {
 
 struct sim_guest {
     bool running, paused;
+    bool suspended; /* shut down for suspend: it may run again, here or over there */
+    bool held;      /* the shell takes nothing from its ring: the role is on its way, or gone */
     uint32_t incarnation;
     uint32_t in_flight, depth;
     bool thinking; /* a SIM_GUEST entry is in the queue */
@@ -242,7 +246,11 @@ struct sim_host {
     bool attached;
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
-    bool ending; /* `down` was answered: the process leaves */
+    bool discarding; /* its operator gives up what it has and the peer has not, at the next sync */
+    bool drained;    /* a demotion is answered in this step: no request may be open after it */
+    bool ending;     /* `down` was answered: the process leaves */
+    uint32_t asked;  /* number of the handover that the shell was asked about; 0: none */
+    bool asked_back;
     bool accepting, dialing;
     uint32_t dial, stream; /* number of the present dial; present stream, 0 for none */
     struct sim_command command[COMMANDS_MAX];
@@ -281,9 +289,10 @@ struct sim_oracle {
     uint32_t node_verified[SIM_HOSTS];
     bool acked_in_tenure[SIM_HOSTS];
     uint64_t tenure_generation[SIM_HOSTS];
-    bool forced[SIM_HOSTS]; /* the promotion under way is forced */
-    bool established;       /* as of the last look */
-    uint64_t steps_at_now;  /* steps since virtual time last moved */
+    bool forced[SIM_HOSTS];    /* the promotion under way is forced */
+    uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
+    bool established;          /* as of the last look */
+    uint64_t steps_at_now;     /* steps since virtual time last moved */
 };
 
 /* ---- world --------------------------------------------------------------------------------------
@@ -307,8 +316,17 @@ struct sim_profile {
     uint64_t disk_base, disk_spread, link_base, link_spread, think;
 };
 
+/* A guest on its way; see migrate.c. */
+struct sim_migration {
+    enum { MIGRATE_NONE, MIGRATE_SUSPENDED, MIGRATE_ASKED, MIGRATE_BACK } phase;
+    uint8_t from;
+    bool fails; /* for a reason that is not the disk's */
+    uint64_t due;
+};
+
 struct sim_counts {
     uint64_t schedules, writes, reads, flushes, faults, violations, steps, resyncs, promotions;
+    uint64_t migrations; /* that went well */
 };
 
 struct sim_world {
@@ -336,7 +354,10 @@ struct sim_world {
     bool prepared;               /* the first data set exists */
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
+    uint64_t stalled_since;      /* no guest runs, and none could be started; ns */
+    bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
+    struct sim_migration migration;
     struct sim_counts counts;
 };
 
@@ -458,6 +479,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
                        const char *text);
 /* True when no acknowledged write can be lost by making this host Primary. */
 bool operator_safe(struct sim_host *host);
+
 /* ---- admin.c: what is typed at any moment, and what the handlers' scripts do
  * ---------------------------------------------------------------------------------------------- */
 
@@ -470,7 +492,21 @@ void fault_plan(struct sim_world *world); /* when the next one comes */
 void fault_next(struct sim_world *world);
 void fault_heal(struct sim_world *world); /* no more of them; what is broken is repaired */
 
-/* ---- oracle.c
+/* ---- migrate.c
+ * ---------------------------------------------------------------------------------------- */
+
+/* Suspends the guest that runs and moves it to the other host, if nothing else is going on. */
+void migrate_begin(struct sim_world *world);
+/* True: a guest is on its way, and nobody else shall decide about the roles. */
+bool migrate_look(struct sim_world *world);
+/* A promotion was answered. True: a migration is under way, nobody starts a guest for it. */
+bool migrate_promoted(struct sim_host *host, int code);
+/* The shell: ACTION_HANDOVER_ASK, the answer when it is due, ACTION_HANDOVER_END. */
+void migrate_asked(struct sim_host *host, uint32_t number, bool take_back);
+void migrate_answer(struct sim_host *host, uint32_t number);
+void migrate_ended(struct sim_host *host, uint32_t number, bool gone);
+
+/* ---- oracle.c, oracle_pair.c
  * ----------------------------------------------------------------------------------------- */
 
 void oracle_reset(struct sim_world *world);
@@ -485,11 +521,21 @@ void oracle_received(struct sim_host *host, const struct sim_flight *flight);
 void oracle_power_cut(struct sim_host *host);
 void oracle_abandoned(struct sim_host *host);
 void oracle_guest_started(struct sim_host *host);
+void oracle_guest_moved(const struct sim_host *from, struct sim_host *to);
 /* After each step: roles, directions, limits. `before` is the status before it. */
 void oracle_stepped(struct sim_host *host, const struct core_status *before);
 /* Equal where they have to be; `strict`: nothing is under way, so everywhere. */
 void oracle_compare(struct sim_world *world, bool strict);
 void oracle_finish(struct sim_world *world);
+/* Whatever the peer does on its own now, it cannot pass for what we have. */
+bool oracle_loss_recorded(struct sim_host *host);
+void oracle_floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t sector, uint32_t stamp);
+
+/* ---- mutants.c
+ * ----------------------------------------------------------------------------------------- */
+
+void mutants_list(void);
+bool mutants_select(const char *name); /* false: there is none of this name */
 
 /* ---- schedule.c, scenario.c
  * --------------------------------------------------------------------------- */

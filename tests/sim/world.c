@@ -196,6 +196,7 @@ static bool entry_stale(const struct sim_world *world, const struct sim_entry *e
     case SIM_LINK_DOWN:
     case SIM_CLOSED:
     case SIM_HANDLER:
+    case SIM_HANDOVER:
         return !host->up || entry->serial != host->process;
     case SIM_DISK:
     case SIM_META:
@@ -251,6 +252,9 @@ static void entry_run(struct sim_world *world, const struct sim_entry *entry)
         break;
     case SIM_HANDLER:
         admin_handler(host, entry->argument);
+        break;
+    case SIM_HANDOVER:
+        migrate_answer(host, entry->argument);
         break;
     case SIM_KIND_COUNT:
         break;
@@ -373,6 +377,7 @@ static void host_reset(struct sim_world *world, unsigned index)
         core_free(host->core);
     host->core = NULL;
     host->up = host->attached = host->hold = host->frozen = host->ending = false;
+    host->discarding = host->drained = false;
     host->hold_until = 0;
     host->accepting = host->dialing = false;
     host->dial = host->stream = 0;
@@ -386,6 +391,8 @@ static void host_reset(struct sim_world *world, unsigned index)
     host->arena_used = 0;
     host->arena_blocks = 0;
     host->guest.running = host->guest.paused = host->guest.thinking = false;
+    host->guest.suspended = host->guest.held = false;
+    host->asked = 0;
     host->guest.incarnation++;
     host->guest.in_flight = 0;
     for (unsigned i = 0; i < SIM_GUEST_DEPTH; i++)
@@ -397,13 +404,16 @@ void world_reset(struct sim_world *world, uint64_t seed)
     world->seed = seed;
     world->random = seed * 0xd1342543de82ef95u + 0x632be59bd9b4e019u;
     world->now = SECOND;
-    world->failed = world->healing = world->prepared = world->operator_off = world->pinned = false;
+    world->failed = world->healing = world->prepared = world->operator_off = world->pinned =
+        world->flipped = false;
     world->reconnect = false;
     world->queue.count = world->queue.order = 0;
     world->writes_issued = world->faults_done = 0;
     world->crash_host = world->promoting = world->demoting = -1;
     world->prefer = 0;
     world->healed_at = 0;
+    world->stalled_since = world->now;
+    world->migration = (struct sim_migration){0};
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         host_reset(world, i);
     buffers_reset(&world->buffers);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "libreplica/core/crc32c.h"
 #include "unit.h"
 
 struct pair_item {
@@ -129,6 +130,16 @@ static void take_action(struct pair_node *node, const struct action *action)
             action->send.buffer->holders++;
         enqueue(node, action);
         break;
+    case ACTION_HANDOVER_ASK:
+        trace(node, "ask handover%s", action->handover_ask.take_back ? " back" : "");
+        node->handover_number = action->handover_ask.number;
+        if (!node->handover_late)
+            enqueue(node, action);
+        break;
+    case ACTION_HANDOVER_END:
+        trace(node, "handover %s", action->handover_end.gone ? "gone" : "kept");
+        ck_assert_uint_eq(action->handover_end.number, node->handover_number);
+        break;
     case ACTION_LINK_CONNECT:
     case ACTION_LINK_CLOSE:
         trace(node, "%s", action->kind == ACTION_LINK_CLOSE ? "close" : "connect");
@@ -189,7 +200,12 @@ static void do_disk(struct pair_node *node, const struct action *action)
     struct replica_buffer *buffer = action->disk.buffer;
     uint8_t *place = node->data + action->disk.range.offset;
     uint32_t length = action->disk.range.length;
+    uint32_t digest[WIRE_DIGEST_BYTES / 4] = {0};
 
+    if (action->disk.digest && !node->fail_read) {
+        digest[0] = crc32c_update(0, place, length);
+        event.disk_done.digest = (const uint8_t *)digest;
+    }
     switch (action->disk.op) {
     case REPLICA_OP_READ:
         event.disk_done.code = node->fail_read;
@@ -336,6 +352,21 @@ static void do_close(struct pair_node *node)
         link_down(other, REPLICA_E_LINK);
 }
 
+static void handover_answer(struct pair_node *node, int code, const char *text)
+{
+    struct event event = {
+        .kind = EVENT_HANDOVER_ANSWER,
+        .handover_answer = {.number = node->handover_number, .code = code, .text = text}};
+
+    pair_step(node, &event);
+}
+
+void pair_handover_answer(struct pair *pair, unsigned index, int code, const char *text)
+{
+    handover_answer(&pair->node[index], code, text);
+    pair_run(pair);
+}
+
 static void carry_out(struct pair_node *node, struct pair_item *item)
 {
     struct pair *pair = node->pair;
@@ -359,6 +390,9 @@ static void carry_out(struct pair_node *node, struct pair_item *item)
         break;
     case ACTION_LINK_CLOSE:
         do_close(node);
+        break;
+    case ACTION_HANDOVER_ASK:
+        handover_answer(node, node->handover_code, node->handover_text);
         break;
     default: /* the others never wait */
         ck_abort();

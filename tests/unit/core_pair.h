@@ -57,7 +57,11 @@ struct pair_node {
     bool answered;
     char answer_text[ACTION_TEXT_MAX];
     uint32_t handler_serial; /* of the last ACTION_HANDLER */
-    bool wants_link;         /* LINK_CONNECT without a stream yet */
+    int handover_code;       /* the shell's answer to ACTION_HANDOVER_ASK */
+    const char *handover_text;
+    bool handover_late;       /* the test answers by pair_handover_answer */
+    uint32_t handover_number; /* of the last question */
+    bool wants_link;          /* LINK_CONNECT without a stream yet */
 };
 
 struct pair_request {
@@ -73,6 +77,7 @@ struct pair {
     struct core_config policies; /* only what pair_tune copies; of the next attach */
     bool linked;
     uint64_t now, entropy;
+    uint64_t resync_rate; /* c-max-rate of the cores that are attached from now on */
     uint64_t events_left; /* a run that never ends is a failure */
     struct pair_request request[PAIR_REQUESTS];
     unsigned requests;
@@ -94,8 +99,13 @@ void pair_crash(struct pair *pair,
                 unsigned index); /* the core and what waits is gone; attach next */
 void pair_attach(struct pair *pair, unsigned index);
 
+/* The shell's answer to the last question: 0 is yes. */
+void pair_handover_answer(struct pair *pair, unsigned index, int code, const char *text);
+
 /* Gives a command and runs; its code. */
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
+/* The same for a verification from byte `start` to `stop`. */
+int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop);
 /* Only gives it. */
 void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
 

@@ -17,6 +17,8 @@ static void node_init(struct pair *pair, unsigned index, uint64_t data_bytes)
 
     node->pair = pair;
     node->letter = (char)('a' + index);
+    node->handover_code = REPLICA_E_PEER_PRIMARY;
+    node->handover_text = "its guest (domain 5) runs there";
     node->data_bytes = data_bytes;
     node->meta_bytes = 4u << 20;
     node->data = mmap(NULL, data_bytes, PROT_READ | PROT_WRITE,
@@ -43,6 +45,7 @@ void pair_attach(struct pair *pair, unsigned index)
         .connect_interval = 10ull * PAIR_SECOND,
         .ko_count = 7,
         .confirm_interval = PAIR_SECOND,
+        .verify_digest = CORE_DIGEST_CRC32C,
     };
     struct replica_error error;
 
@@ -50,6 +53,7 @@ void pair_attach(struct pair *pair, unsigned index)
     config.on_peer_loss = pair->policies.on_peer_loss;
     config.handlers = pair->policies.handlers;
     config.after_sb = pair->policies.after_sb;
+    config.resync_rate_max = pair->resync_rate;
     snprintf(config.node, sizeof config.node, "%s", index ? "beta" : "alpha");
     snprintf(config.peer_node, sizeof config.peer_node, "%s", index ? "alpha" : "beta");
     ck_assert_int_eq(core_new(&node->core, &config, node->slots, node->meta_bytes, node->data_bytes,
@@ -137,6 +141,18 @@ void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_
     node->answered = false;
     node->answer_text[0] = 0;
     pair_step(node, &event);
+}
+
+int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop)
+{
+    struct pair_node *node = &pair->node[index];
+    struct event event = {
+        .kind = EVENT_COMMAND,
+        .command = {.kind = COMMAND_VERIFY, .start = start, .stop = stop, .cookie = node}};
+
+    node->answered = false;
+    pair_step(node, &event);
+    return node->answer_code;
 }
 
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)

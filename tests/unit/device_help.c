@@ -28,8 +28,9 @@ void open_xen(void)
 {
     struct replica_error error = {0};
 
-    ck_assert_msg(xenside_open_at(&xen, loop, replica, "/run/tapdrbd/vm1.nbd", sysfs, &error) == 0,
-                  "%s", error.text);
+    ck_assert_msg(
+        xenside_open_at(&xen, loop, replica, sysfs, "/run/tapdrbd/vm1.nbd", sysfs, &error) == 0,
+        "%s", error.text);
     turns(2);
 }
 

@@ -67,6 +67,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
         random_state(seed, &message.state);
         break;
     case WIRE_REFUSE:
+    case WIRE_HANDOVER:
         message.refuse.code = -(int32_t)unit_below(seed, 1 - REPLICA_E_SYSTEM);
         random_text(seed, message.refuse.reason, sizeof message.refuse.reason);
         break;
@@ -82,6 +83,8 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
         break;
     case WIRE_READ:
     case WIRE_RESYNC_READ:
+    case WIRE_VERIFY_READ:
+    case WIRE_VERIFY_MARK:
         message.range = random_range(seed, WIRE_DATA_BYTES_MAX);
         break;
     case WIRE_RESYNC_DATA:
@@ -101,6 +104,10 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_INVALIDATE_ACK:
         message.code = coin ? REPLICA_E_IO : 0;
         break;
+    case WIRE_VERIFY_SUM:
+        for (unsigned i = 0; i < WIRE_DIGEST_BYTES; i++)
+            message.digest[i] = (uint8_t)unit_random(seed);
+        break;
     case WIRE_BITMAP:
         message.bitmap_block = block;
         break;
@@ -113,6 +120,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_BITMAP_DONE:
     case WIRE_RESYNC_DONE:
     case WIRE_INVALIDATE:
+    case WIRE_VERIFY_DONE:
     case WIRE_TYPE_COUNT:
         break;
     }

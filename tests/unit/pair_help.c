@@ -191,7 +191,7 @@ int promote(struct node *node, bool force)
 {
     struct answer answer = {0};
 
-    replica_promote(node->replica, force, answered, &answer);
+    replica_promote(node->replica, force ? REPLICA_PROMOTE_FORCE : 0, answered, &answer);
     ck_assert(!answer.over); /* never from inside the call */
     io_help_run(&help, io_help_flag, &answer.over);
     return answer.code;

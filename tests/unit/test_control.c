@@ -346,6 +346,7 @@ START_TEST(test_long_line)
 }
 END_TEST
 
+/* Clients that keep their places and ask for nothing give way, the oldest first. */
 START_TEST(test_too_many_clients)
 {
     struct client clients[CONTROL_CLIENTS_MAX], extra;
@@ -355,16 +356,59 @@ START_TEST(test_too_many_clients)
         client_open(&clients[i], &nodes[0]);
         ask(&clients[i], "{\"command\":\"status\"}\n", NULL, NULL);
     }
-    client_open(&extra, &nodes[0]);
-    expect(&extra, "busy", "too many");
-    client_close(&extra);
-    client_close(&clients[0]);
-    ask(&clients[1], "{\"command\":\"status\"}\n", NULL, NULL);
+    ask(&clients[0], "{\"command\":\"watch\"}\n", NULL, NULL);
     client_open(&extra, &nodes[0]);
     ask(&extra, "{\"command\":\"status\"}\n", NULL, NULL);
+    expect(&clients[1], "busy", "give way");
+    io_help_run(&help, is_over, &clients[1]);
+    ask(&clients[2], "{\"command\":\"status\"}\n", NULL, NULL);
+    ck_assert(!clients[0].over);
     client_close(&extra);
-    for (int i = 1; i < CONTROL_CLIENTS_MAX; i++)
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
         client_close(&clients[i]);
+}
+END_TEST
+
+/* Places full of watchers, and of those that wait for what never comes. */
+START_TEST(test_places_kept)
+{
+    static const char *const keep[] = {"{\"command\":\"watch\"}\n",
+                                       "{\"command\":\"wait-connect\"}\n"};
+    struct client clients[CONTROL_CLIENTS_MAX], admin;
+
+    node_start(&nodes[0]);
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        client_open(&clients[i], &nodes[0]);
+        say(&clients[i], keep[_i]);
+    }
+    client_open(&admin, &nodes[0]);
+    ask(&admin, "{\"command\":\"status\"}\n", NULL, NULL);
+    io_help_run(&help, is_over, &clients[0]);
+    client_close(&admin);
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        client_close(&clients[i]);
+}
+END_TEST
+
+/* All at once, before the loop has a turn: none is refused, and the last of them is heard (P11). */
+START_TEST(test_burst_of_clients)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct client admin;
+    int fds[100];
+
+    node_start(&nodes[0]);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/vm1.ctl", nodes[0].run_dir);
+    for (int i = 0; i < 100; i++) {
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        ck_assert_msg(connect(fds[i], (struct sockaddr *)&address, sizeof address) == 0,
+                      "client %d was refused", i);
+    }
+    client_open(&admin, &nodes[0]);
+    ask(&admin, "{\"command\":\"status\"}\n", NULL, NULL);
+    client_close(&admin);
+    for (int i = 0; i < 100; i++)
+        close(fds[i]);
 }
 END_TEST
 
@@ -407,6 +451,8 @@ int main(void)
     tcase_add_loop_test(all, test_bad_lines, 0, 6);
     tcase_add_test(all, test_long_line);
     tcase_add_test(all, test_too_many_clients);
+    tcase_add_loop_test(all, test_places_kept, 0, 2);
+    tcase_add_test(all, test_burst_of_clients);
     tcase_add_test(all, test_socket_file);
     suite_add_tcase(suite, all);
     return io_help_main(suite);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test_core_faults.c - disks that fail, and peers that send what they must not (P11): two cores
- * over a queue, see core_pair.h.
+ * test_core_faults.c - disks that fail, a resync that crawls, and peers that send what they must
+ * not (P11): two cores over a queue, see core_pair.h.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -199,6 +199,26 @@ START_TEST(test_metadata_fails)
     ck_assert_uint_eq(pair->node[PAIR_B].data[4096], 2);
     ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
     ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), 0);
+    pair_free(pair);
+}
+END_TEST
+
+/* A slow resync shows how far it is: what was written does not wait for a large batch. */
+START_TEST(test_slow_sync_is_seen)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+
+    pair->resync_rate = 1 << 20;
+    pair_crash(pair, PAIR_B);
+    pair_attach(pair, PAIR_B);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    for (unsigned i = 0; i < 12; i++)
+        pair_advance(pair, PAIR_SECOND / 4);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).replication, REPLICA_REPLICATION_SYNC_SOURCE);
+    ck_assert_uint_ge(pair_status(pair, PAIR_A).resync_done_bytes, 2 << 20);
+    ck_assert_uint_le(pair_status(pair, PAIR_A).resync_done_bytes, 4 << 20);
     pair_free(pair);
 }
 END_TEST
@@ -424,6 +444,6 @@ START_TEST(test_mad_peer)
 END_TEST
 
 UNIT_MAIN("core faults", test_primary_disk_fails, test_failed_disk_returns, test_dead_disk_returns,
-          test_only_disk_fails, test_secondary_disk_fails, test_secondary_flush_fails,
-          test_metadata_fails, test_old_epoch, test_forged_tags, test_out_of_turn, test_window,
-          test_mad_peer)
+          test_only_disk_fails, test_slow_sync_is_seen, test_secondary_disk_fails,
+          test_secondary_flush_fails, test_metadata_fails, test_old_epoch, test_forged_tags,
+          test_out_of_turn, test_window, test_mad_peer)

@@ -35,6 +35,9 @@ _TROUBLE = re.compile(r"disabled for further use|I/O error, dev xvd|"
 _tags = itertools.count(1)
 
 
+PORT = 8002  # for xl migrate
+
+
 class GuestFailed(Exception):
     """The guest did not do what the scenario needed."""
 
@@ -75,9 +78,33 @@ class Guest:
         self.wait_line(r"GUEST READY", timeout, since)
         return result
 
-    def follow(self, host):
+    def migrate(self, target, timeout=240, check=True):
+        """`xl migrate` to the other host, through courier; xl's result.
+
+        A guest that comes in is called NAME--incoming until it is there, and
+        that is what xenconsoled calls its log."""
+        self.follow(target, self.name + "--incoming")
+        source = self.host
+        receiver = target.start(f"exec /opt/harness/courier listen {PORT} "
+                                "xl migrate-receive")
+        target.wait_for(f"ss -ltn | grep -q ':{PORT} '", 20, "courier listens")
+        try:
+            result = source.run(
+                f'xl migrate -s "" {self.name} "/opt/harness/courier connect '
+                f'{target.address} {PORT}"', timeout, check=check)
+            if result.code == 0:
+                receiver.wait(60)
+                self.host = target
+        finally:
+            receiver.close()
+        # Over ssh this would be on the same terminal.
+        result.out += receiver.output()
+        result.err += receiver.err.decode(errors="replace")
+        return result
+
+    def follow(self, host, name=None):
         """Stream the console log of this guest on that host to us."""
-        log = f"/var/log/xen/console/guest-{self.name}.log"
+        log = f"/var/log/xen/console/guest-{name or self.name}.log"
         host.run(f"mkdir -p /var/log/xen/console; >>{log}")
         # coreutils' tail waits on inotify: a line is here within milliseconds.
         job = host.start(f"exec tail -c 0 -F {log} 2>/dev/null",

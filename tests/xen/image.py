@@ -41,7 +41,7 @@ COMMON_PACKAGES = [
 BUILD_PACKAGES = [
     "build-essential", "autoconf", "automake", "libtool", "pkg-config",
     "flex", "bison", "check", "libxen-dev", "liburing-dev", "libssl-dev",
-    "libjansson-dev", "libsystemd-dev", "ca-certificates",
+    "libjansson-dev", "libblkid-dev", "libsystemd-dev", "ca-certificates",
 ]
 # hvm is what --hvm adds: QEMU as the device model of a guest.
 SUITES = {
@@ -342,6 +342,7 @@ def boot_files(suite, hvm=False):
 
 def build_boot(root, directory):
     compile_static("dom0/agent.c", os.path.join(directory, "agent"))
+    compile_static("dom0/courier.c", os.path.join(directory, "courier"))
     compile_static("guest/stamper.c", os.path.join(directory, "stamper"))
     with tempfile.TemporaryDirectory() as work:
         make_dom0_initramfs(root, work, directory)
@@ -390,7 +391,7 @@ def make_tools(work, directory):
     place = os.path.join(work, "tools", "opt", "harness")
     os.makedirs(place)
     install(os.path.join(HERE, "dom0/start"), f"{place}/start")
-    for name in ("agent", "stamper"):
+    for name in ("agent", "courier", "stamper"):
         install(os.path.join(directory, name), f"{place}/{name}")
     shutil.copy(os.path.join(directory, "guest.cpio"), place)
     make_ext4(os.path.join(work, "tools"),

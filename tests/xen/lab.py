@@ -40,6 +40,8 @@ class Scenario:
         self.product = options.get("product", False)
         self.only_ours = options.get("only_ours", False)
         self.suites = options.get("suites", tuple(image.SUITES))
+        self.suite = options.get("suite", self.suites[0])
+        self.late = options.get("late", False)
         self.long = options.get("long", False)
         self.seconds = options.get("seconds", 180)
         self.about = (function.__doc__ or "").strip().splitlines()[0]
@@ -50,8 +52,10 @@ SCENARIOS = {}
 
 def scenario(name, **options):
     """Register a scenario. Options: product (needs our program), only_ours
-    (senseless with another kind of resource), suites, long (only with
-    --long), seconds (its time bound)."""
+    (senseless with another kind of resource), suites (where it can run),
+    suite (where it does in an ordinary run; the first of them), late (after
+    the others), long (only with --long), seconds (its time bound; half of it
+    is what it takes on a slow machine)."""
     def register(function):
         if name in SCENARIOS:
             raise ValueError(f"two scenarios are named {name}")

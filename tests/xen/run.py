@@ -4,13 +4,15 @@
 
 Usage: run.py [options] [name ...]      names may be prefixes; none: all
   --list             names and what they show
-  --suite S          bookworm (Xen 4.17, the default), trixie (4.20) or all
+  --suite S          bookworm (Xen 4.17), trixie (4.20) or all; without it each
+                     scenario runs on one of them, and both get their share
   --long             also what does not fit an ordinary run
   --product IMAGE    use this packed program instead of building the checkout
   --kind KIND        tapdrbd (ours), or drbd: the kernel's, for comparison
   --artefacts DIR    where logs go (kept when a scenario fails)
   --keep             keep disks and logs of all scenarios
-  --limit SECONDS    no scenario is begun after that time
+  --limit SECONDS    no scenario is begun that would probably end after that
+                     time; it counts as skipped
 
 The last line is "N passed, N failed, N skipped"; the exit code is 0 when
 nothing failed.
@@ -36,6 +38,9 @@ import scenarios_harness  # noqa: F401
 import scenarios_disk  # noqa: F401
 import scenarios_failure  # noqa: F401
 import scenarios_link  # noqa: F401
+import scenarios_migrate  # noqa: F401
+import scenarios_process  # noqa: F401
+import scenarios_hotplug  # noqa: F401
 
 EXPECTED = (Failure, CommandFailed, HostGone, GuestFailed, image.ImageError)
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "mmdebstrap": "mmdebstrap",
@@ -56,8 +61,7 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--suite", default="bookworm",
-                        choices=sorted(image.SUITES) + ["all"])
+    parser.add_argument("--suite", choices=sorted(image.SUITES) + ["all"])
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--product")
     parser.add_argument("--kind", default="tapdrbd", choices=sorted(KINDS))
@@ -78,6 +82,18 @@ def chosen(names, long):
         if entry.long and not long and known not in names:
             continue
         yield entry
+
+
+def plan(options):
+    """(scenario, suite) in order. The suites take turns, so that a run that
+    is cut short has seen both."""
+    entries = list(chosen(options.names, options.long))
+    if options.suite:
+        suites = (sorted(image.SUITES) if options.suite == "all"
+                  else [options.suite])
+        return [(entry, suite) for suite in suites for entry in entries]
+    return [(entry, entry.suite) for entry in sorted(
+        entries, key=lambda entry: entry.late)]
 
 
 def missing_programs():
@@ -128,14 +144,17 @@ class Runner:
         title = f"{entry.name} on {suite}"
         if suite not in entry.suites:
             return
-        if time.monotonic() > self.end:
-            self._skip(title, f"the run's {self.options.limit} s are over")
+        left = self.end - time.monotonic()
+        if left < entry.seconds / 2:
+            self._skip(title, f"not begun: {max(0, left):.0f} s are left of the "
+                              f"run's {self.options.limit}")
             return
         print(f"RUN  {title}: {entry.about}", flush=True)
         begin = time.monotonic()
         directory = os.path.join(self.directory, f"{entry.name}-{suite}")
         lab, failed = None, True
         try:
+            image.boot_files(suite)  # made when missing; not on this bound
             product = self._needed_product(entry, suite)
             lab = Lab(suite, directory, product, self.options.long,
                       self.options.kind)
@@ -186,13 +205,10 @@ def main():
     signal.signal(signal.SIGALRM, on_alarm)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     missing = missing_programs()
-    suites = (sorted(image.SUITES) if options.suite == "all"
-              else [options.suite])
-    for suite in suites:
-        for entry in chosen(options.names, options.long):
-            if missing:
-                runner._skip(entry.name, "apt install " + " ".join(missing))
-                continue
+    for entry, suite in plan(options):
+        if missing:
+            runner._skip(entry.name, "apt install " + " ".join(missing))
+        else:
             runner.run(entry, suite)
     if not os.listdir(runner.directory):
         os.rmdir(runner.directory)

@@ -62,7 +62,7 @@ def write_compare(lab):
     write_and_compare(lab)
 
 
-@scenario("write-compare-pvh", product=True, seconds=240)
+@scenario("write-compare-pvh", product=True, suite="trixie", seconds=240)
 def write_compare_pvh(lab):
     """The same with a PVH guest."""
     write_and_compare(lab, kind="pvh", svm=True)
@@ -75,7 +75,7 @@ def write_compare_vbd3(lab):
     write_and_compare(lab, suite_line=lambda r: r.disk_line_vbd3())
 
 
-@scenario("first-sync", product=True, seconds=240)
+@scenario("first-sync", product=True, late=True, seconds=240)
 def first_sync(lab):
     """A full first sync makes the peer's disk identical, under writes."""
     pair = lab.pair(data_mib=192)
@@ -123,7 +123,7 @@ fio --name=verify --ioengine=nbd --uri="$uri" --rw=randwrite --bs=4k \\
 """
 
 
-@scenario("dom0-nbd", product=True, only_ours=True, seconds=180)
+@scenario("dom0-nbd", product=True, only_ours=True, long=True, seconds=180)
 def dom0_nbd(lab):
     """The dom0's own tools use the disk through NBD; replicas stay equal."""
     pair = lab.pair()
@@ -141,7 +141,7 @@ def dom0_nbd(lab):
     expect_same(lab, resource, size)
 
 
-@scenario("beside-phy", product=True, seconds=180)
+@scenario("beside-phy", product=True, long=True, seconds=180)
 def beside_phy(lab):
     """Another disk of the same guest, plain phy:, works beside ours."""
     pair = lab.pair()
@@ -161,7 +161,7 @@ def beside_phy(lab):
     expect_same(lab, resource, disk_size(guest))
 
 
-@scenario("xl-day", product=True, seconds=300)
+@scenario("xl-day", product=True, suite="trixie", seconds=300)
 def xl_day(lab):
     """Reboot, destroy, block-attach and block-detach under load."""
     pair = lab.pair()
@@ -235,7 +235,7 @@ def counts(resource, host):
 @scenario("cycles", product=True, only_ours=True, seconds=420)
 def cycles(lab):
     """Create and destroy guests over and over: nothing may leak."""
-    rounds = 100 if lab.long else 10
+    rounds = 100 if lab.long else 5
     pair = lab.pair()
     alpha = pair.alpha
     resource = lab.resource(pair)

@@ -71,7 +71,8 @@ def kill_once(lab, pair, resource, chance, load, delay):
     guest.close()
 
 
-@scenario("ext4-failover", product=True, seconds=240)
+@scenario("ext4-failover", product=True, suite="trixie", late=True,
+          seconds=240)
 def ext4_failover(lab):
     """ext4 in the guest passes fsck after its host was killed."""
     pair = lab.pair()
@@ -123,7 +124,7 @@ def peer_stop(lab):
     resource.create()
     guest = lab.guest("vm1", [resource.disk_line()])
     guest.start(alpha)
-    guest.stamp(blocks=4096, depth=4)
+    load = guest.stamp(blocks=4096, depth=4)
     guest.wait_writes(50, 60)
     pid = resource.pid(beta)
     beta.run(f"kill -STOP {pid}")
@@ -141,10 +142,12 @@ def peer_stop(lab):
     lab.check(before != after, "the metadata do not show the loss (P7)")
     lab.say(f"the guest went on alone; status: {facts}")
     beta.run(f"kill -CONT {pid}")
+    guest.stop_stamping(load)
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
 
 
-@scenario("kill-secondary", product=True, seconds=240)
+@scenario("kill-secondary", product=True, suite="trixie", late=True,
+          seconds=240)
 def kill_secondary(lab):
     """The peer's host dies: the guest goes on, and the pair heals."""
     pair = lab.pair()

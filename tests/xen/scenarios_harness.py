@@ -82,7 +82,7 @@ def stale_block(lab, guest, path):
     lab.check(len(wrong) == 1, f"a stale block went unnoticed: {wrong[:3]}")
 
 
-@scenario("harness-kill", seconds=180)
+@scenario("harness-kill", long=True, seconds=180)
 def harness_kill(lab):
     """A host killed under load keeps its disk; the journal outlives it."""
     pair = lab.pair(product=None)
@@ -104,7 +104,7 @@ def harness_kill(lab):
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
 
 
-@scenario("harness-link", seconds=120)
+@scenario("harness-link", long=True, seconds=120)
 def harness_link(lab):
     """The cable can be cut, restored and listened to."""
     pair = lab.pair(product=None)
@@ -127,7 +127,7 @@ def harness_link(lab):
     pair.alpha.wait_for("ping -c 1 -W 1 beta", 20, "beta is back")
 
 
-@scenario("harness-power", seconds=180)
+@scenario("harness-power", long=True, seconds=180)
 def harness_power(lab):
     """A power cut loses what was not flushed, and nothing else."""
     pair = lab.pair(product=None, volatile=True)
@@ -149,7 +149,7 @@ def harness_power(lab):
     alpha.boot()
 
 
-@scenario("harness-pvh", seconds=240)
+@scenario("harness-pvh", long=True, seconds=240)
 def harness_pvh(lab):
     """A PVH guest (hardware virtualization emulated) stamps a phy: disk."""
     pair = lab.pair(product=None, svm=True)

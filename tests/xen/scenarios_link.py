@@ -56,7 +56,7 @@ def server_hello_version(payload):
     return struct.unpack_from(">H", payload, 9)[0]
 
 
-@scenario("wire", product=True, only_ours=True, seconds=180)
+@scenario("wire", product=True, only_ours=True, suite="trixie", seconds=180)
 def wire(lab):
     """A capture of the link: TLS 1.3 only, and no byte of the guest's."""
     pair = lab.pair()
@@ -95,7 +95,7 @@ def settle_refused(lab, resource, host, text):
     lab.check(job.code != 0, f"{text}: the pair connected all the same")
 
 
-@scenario("wrong-key", product=True, only_ours=True, seconds=180)
+@scenario("wrong-key", product=True, only_ours=True, long=True, seconds=180)
 def wrong_key(lab):
     """A peer with another key stays out, and the log says why."""
     pair = lab.pair()
@@ -125,7 +125,7 @@ INTRUDERS = (
 )
 
 
-@scenario("intruders", product=True, only_ours=True, seconds=240)
+@scenario("intruders", product=True, only_ours=True, long=True, seconds=240)
 def intruders(lab):
     """Strangers at the port are refused; the good pair is undisturbed."""
     pair = lab.pair()

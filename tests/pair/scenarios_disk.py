@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is wrong on a disk, and what an admin does about it."""
+from nodes import MIB, RESOURCE, check, wait_until
+from run import scenario
+from scenarios_failure import BLOCK, Stamper, finish_equal, nbd
+
+
+def flip(node, offset):
+    """One bit on the platter, past everybody: the daemons read their disks without the cache."""
+    with open(node.disk, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def out_of_sync(node):
+    return node.connection()["peer_devices"][0]["out-of-sync"]
+
+
+def verify(pair, node, *options):
+    """Runs to its end; what the asker's log has on it."""
+    since = node.log_size()
+    node.adm("verify", *options, RESOURCE)
+    for each in pair.nodes:
+        wait_until(lambda n=each: n.replication() == "Established", 60,
+                   lambda n=each: f"the end of the verification: {n.summary()}")
+    return node.log(since)
+
+
+@scenario("verify finds one flipped bit on either side, locates and marks it; the resync is right")
+def verify_flip(lab):
+    pair = lab.pair(size=96 * MIB).up_to_date()
+    stamper = Stamper(pair.alpha, 11)
+    stamper.run(400)
+    stamper.drain()
+    text = verify(pair, pair.alpha)
+    check("both replicas are equal" in text, f"equal replicas are found to be: {text}")
+    for turn, (victim, asker) in enumerate((v, a) for v in pair.nodes for a in pair.nodes):
+        offset = (20 + 13 * turn) * MIB + 4097 * turn  # where the guest has nothing
+        flip(victim, offset)
+        text = verify(pair, asker)
+        check(f"4096 bytes at offset {offset // BLOCK * BLOCK} " in text,
+              f"{victim.name} has a flipped bit at {offset}, {asker.name} says {text}")
+        for node in pair.nodes:
+            check(out_of_sync(node) == 4, f"one block is to be marked: {node.summary()}")
+        with open(victim.disk, "rb") as file:
+            file.seek(offset)
+            check(file.read(1) == b"\x10", "a difference was copied without being asked")
+        pair.beta.adm("disconnect", RESOURCE)
+        pair.beta.adm("connect", RESOURCE)
+        pair.wait_in_sync()
+        for node in pair.nodes:
+            check(out_of_sync(node) == 0, f"nothing is left: {node.summary()}")
+            with open(node.disk, "rb") as file:
+                file.seek(offset)
+                want = b"\x10" if victim is pair.alpha else b"\0"
+                check(file.read(1) == want, f"{node.name}: the resync went the wrong way")
+        stamper.run(50)
+    stamper.drain()
+    stamper.verify(pair.alpha)
+    stamper.client.close()
+    finish_equal(pair, pair.alpha)
+
+
+@scenario("verify under load finds nothing; --start and --stop; disconnect ends it")
+def verify_load(lab):
+    pair = lab.pair(size=96 * MIB, net="verify-alg crc32c;").up_to_date()
+    stamper = Stamper(pair.alpha, 12)
+    stamper.run(100)
+    for asker in (pair.alpha, pair.beta, pair.alpha):
+        since = asker.log_size()
+        asker.adm("verify", RESOURCE)
+        while "verify done" not in asker.log(since):
+            stamper.run(100)
+        check("are equal" in asker.log(since), f"a false alarm: {asker.log(since)}")
+    stamper.drain()
+    flip(pair.beta, 40 * MIB)
+    sector = 40 * MIB // 512
+    check("are equal" in verify(pair, pair.beta, "--stop", str(sector)), "it looked too far")
+    check("are equal" in verify(pair, pair.beta, f"--start={sector + 8}"), "it looked too early")
+    text = verify(pair, pair.beta, f"--start={sector}s", f"--stop={sector + 1}s")
+    check(f"(sector {sector})" in text, f"the one sector is not found: {text}")
+    pair.alpha.adm("verify", f"--start={1 << 40}", RESOURCE, expect=1)
+    pair.beta.adm("disconnect", RESOURCE)
+    pair.beta.adm("verify", RESOURCE, expect=11)
+    pair.beta.adm("connect", RESOURCE)
+    pair.wait_in_sync()
+    stamper.client.close()
+    finish_equal(pair, pair.alpha)

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * oracle_pair.c - what must hold between the two hosts: who may be Primary, who may overwrite whom,
+ * and when both must be equal. The floors that it judges by are explained in oracle.c.
+ *
+ * P6      oracle_roles          two writers of one lineage
+ * P8      oracle_target         who may become a target
+ * P9      oracle_promoted       who may be promoted
+ * P4      oracle_compare        equality
+ * verify  oracle_stepped        finds a difference only where a bit was flipped
+ */
+#include <string.h>
+
+#include "sim.h"
+
+/* ---- events of the world
+ * -------------------------------------------------------------------------------------------- */
+
+/* Unflushed writes may be gone; what a completed flush covered may not (it was checked then). */
+void oracle_power_cut(struct sim_host *host)
+{
+    struct sim_oracle *oracle = &host->world->oracle;
+    uint32_t *floor = oracle->floor[host->index], *lost = oracle->lost[host->index];
+
+    for (uint32_t i = 0; i < host->world->profile.sectors; i++) {
+        if (floor[i] <= host->disk.visible[i])
+            continue;
+        if (lost[i] < floor[i])
+            lost[i] = floor[i];
+        floor[i] = host->disk.visible[i];
+    }
+    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
+    oracle->verified[host->index] = oracle->acked_count;
+}
+
+void oracle_guest_started(struct sim_host *host)
+{
+    struct sim_oracle *oracle = &host->world->oracle;
+
+    memset(oracle->seen[host->index], 0, host->world->profile.sectors * sizeof oracle->seen[0][0]);
+    oracle->acked_in_tenure[host->index] = false;
+}
+
+/* What it has seen there it may not unsee here. */
+void oracle_guest_moved(const struct sim_host *from, struct sim_host *to)
+{
+    struct sim_oracle *oracle = &to->world->oracle;
+
+    memcpy(oracle->seen[to->index], oracle->seen[from->index],
+           to->world->profile.sectors * sizeof oracle->seen[0][0]);
+}
+
+/* ---- roles and directions
+ * --------------------------------------------------------------------------------------------- */
+
+static void oracle_roles(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_host *peer = host_peer(host);
+    struct sim_oracle *oracle = &world->oracle;
+
+    if (host->status.role != REPLICA_ROLE_PRIMARY || !peer->up ||
+        peer->status.role != REPLICA_ROLE_PRIMARY)
+        return;
+    if (!world->profile.reckless)
+        sim_violation(world, "P6", "both hosts are Primary");
+    if (host->status.replication == REPLICA_REPLICATION_ESTABLISHED &&
+        peer->status.replication == REPLICA_REPLICATION_ESTABLISHED)
+        sim_violation(world, "P6", "both hosts are Primary and connected");
+    if (oracle->acked_in_tenure[0] && oracle->acked_in_tenure[1] &&
+        lineage_same(oracle->tenure_generation[0], oracle->tenure_generation[1]))
+        sim_violation(world, "P6", "two writers of one lineage, generation %016llx",
+                      (unsigned long long)oracle->tenure_generation[0]);
+}
+
+/* P6, at the moment in which a host becomes Primary: under an epoch that it has not had before, and
+ * that stands on its disk, and on its peer's if that one was asked. */
+static void oracle_epoch(struct sim_host *host)
+{
+    struct sim_host *peer = host_peer(host);
+    const struct metadata_superblock *ours = meta_truth(host), *theirs = meta_truth(peer);
+    uint64_t *last = &host->world->oracle.epoch[host->index], epoch = host->status.epoch;
+
+    if (!ours || ours->epoch != epoch || epoch <= *last)
+        sim_violation(host->world, "P6", "%c: Primary under epoch %llu, %llu is on disk, %llu was",
+                      'A' + host->index, (unsigned long long)epoch,
+                      (unsigned long long)(ours ? ours->epoch : 0), (unsigned long long)*last);
+    if (host->status.replication != REPLICA_REPLICATION_OFF && peer->up &&
+        peer->status.replication != REPLICA_REPLICATION_OFF && (!theirs || theirs->epoch < epoch))
+        sim_violation(host->world, "P6", "%c: Primary under epoch %llu, its peer has %llu on disk",
+                      'A' + host->index, (unsigned long long)epoch,
+                      (unsigned long long)(theirs ? theirs->epoch : 0));
+    *last = epoch;
+}
+
+/* P9, likewise. */
+static void oracle_promoted(struct sim_host *host, const struct core_status *before)
+{
+    struct sim_world *world = host->world;
+    struct sim_oracle *oracle = &world->oracle;
+
+    world->counts.promotions++;
+    oracle_epoch(host);
+    if (before->disk >= REPLICA_DISK_CONSISTENT)
+        return;
+    if (!oracle->forced[host->index]) {
+        sim_violation(world, "P9", "%c: is promoted while %s", 'A' + host->index,
+                      replica_disk_name(before->disk));
+        return;
+    }
+    memcpy(oracle->floor[host->index], host->disk.visible,
+           world->profile.sectors * sizeof oracle->floor[0][0]);
+}
+
+/* The host becomes a target: nothing that only it has may be overwritten, unless its operator gave
+ * just that up. */
+static void oracle_target(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_oracle *oracle = &world->oracle;
+    unsigned source = 1 - host->index;
+    bool primary = host->status.role == REPLICA_ROLE_PRIMARY;
+
+    world->counts.resyncs++;
+    oracle->verified[host->index] = oracle->acked_count; /* equality judges what it gets now */
+    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
+    TRACE(world, "%c: becomes a target", 'A' + host->index);
+    for (uint32_t i = 0; i < world->profile.sectors; i++) {
+        uint32_t *floor = &oracle->floor[host->index][i];
+        uint32_t has = oracle->floor[source][i];
+
+        if (!primary && has < oracle->lost[source][i])
+            has = oracle->lost[source][i];
+        if (*floor > has && !host->discarding)
+            sim_violation(world, "P8",
+                          "%c: becomes the target, and its sector %u has %u, acknowledged, over %u",
+                          'A' + host->index, i, *floor, has);
+        if (*floor > oracle->floor[source][i])
+            *floor = oracle->floor[source][i];
+    }
+    host->discarding = false;
+}
+
+/* The target calls itself UpToDate: it has all that the source answers for, and so it answers for
+ * it too - but for what the source went on with alone, which then is on record. */
+static void oracle_target_done(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_oracle *oracle = &world->oracle;
+    unsigned source = 1 - host->index;
+    bool alone = oracle_loss_recorded(host_peer(host));
+
+    for (uint32_t i = 0; i < world->profile.sectors; i++) {
+        uint32_t has = oracle->floor[source][i];
+
+        if (host->disk.visible[i] >= has) {
+            oracle_floor_raise(oracle, host->index, i, has);
+        } else if (!alone) {
+            sim_violation(world, "P4", "%c: ends its resync, sector %u has %u, not %u",
+                          'A' + host->index, i, host->disk.visible[i], has);
+            return;
+        }
+    }
+}
+
+static bool is_target(const struct core_status *status)
+{
+    return status->replication == REPLICA_REPLICATION_WF_BITMAP_T ||
+           status->replication == REPLICA_REPLICATION_SYNC_TARGET ||
+           status->replication == REPLICA_REPLICATION_PAUSED_SYNC_T;
+}
+
+static bool in_sync(const struct sim_world *world)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        const struct core_status *status = &world->host[i].status;
+
+        if (!world->host[i].up || status->replication != REPLICA_REPLICATION_ESTABLISHED ||
+            status->disk != REPLICA_DISK_UPTODATE || status->out_of_sync_bytes)
+            return false;
+    }
+    return true;
+}
+
+/* Both say that nothing differs: so it must be, and each answers for all that was acknowledged. */
+static void oracle_met(struct sim_world *world)
+{
+    struct sim_oracle *oracle = &world->oracle;
+
+    oracle_compare(world, false);
+    for (uint32_t i = 0; i < world->profile.sectors; i++) {
+        if (oracle->floor[0][i] != oracle->floor[1][i]) {
+            oracle_floor_raise(oracle, 0, i, oracle->floor[1][i]);
+            oracle_floor_raise(oracle, 1, i, oracle->floor[0][i]);
+        }
+        oracle->lost[0][i] = oracle->lost[1][i] = 0;
+    }
+}
+
+void oracle_stepped(struct sim_host *host, const struct core_status *before)
+{
+    struct sim_world *world = host->world;
+    const struct core_status *now = &host->status;
+    struct sim_oracle *oracle = &world->oracle;
+    bool met;
+
+    if (now->role == REPLICA_ROLE_PRIMARY && before->role != REPLICA_ROLE_PRIMARY)
+        oracle_promoted(host, before);
+    if (now->role != before->role)
+        oracle->acked_in_tenure[host->index] = false;
+    if (is_target(now) && !is_target(before))
+        oracle_target(host);
+    else if (now->replication > REPLICA_REPLICATION_OFF)
+        host->discarding = false; /* there was nothing to give up; the next time is another one */
+    if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
+        before->disk < REPLICA_DISK_CONSISTENT)
+        oracle_target_done(host);
+    if (now->verify_differs_bytes > before->verify_differs_bytes && !world->flipped)
+        sim_violation(world, "verify", "%c: finds a difference of %llu bytes that is none",
+                      'A' + host->index, (unsigned long long)now->verify_differs_bytes);
+    oracle_roles(host);
+    met = in_sync(world);
+    if (met && (!oracle->established || sim_chance(world, 64)))
+        oracle_met(world);
+    oracle->established = met;
+}
+
+/* ---- equality
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* A guest write of this sector is not completed yet, so the two may differ. */
+static bool sector_open(const struct sim_world *world, uint32_t sector)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        const struct sim_guest *guest = &world->host[i].guest;
+
+        if (disk_busy(&world->host[i].disk, sector))
+            return true;
+        for (unsigned k = 0; k < SIM_GUEST_DEPTH && guest->in_flight; k++) {
+            const struct sim_request *request = &guest->request[k];
+
+            if (request->used && request->stamp != SIM_STAMP_NONE && sector >= request->first &&
+                sector < request->first + request->count)
+                return true;
+        }
+    }
+    return false;
+}
+
+void oracle_compare(struct sim_world *world, bool strict)
+{
+    const uint32_t *a = world->host[0].disk.visible, *b = world->host[1].disk.visible;
+
+    if (memcmp(a, b, world->profile.sectors * sizeof *a) == 0 || (world->flipped && !strict))
+        return;
+    for (uint32_t i = 0; i < world->profile.sectors; i++) {
+        if (a[i] == b[i] || (!strict && sector_open(world, i)))
+            continue;
+        sim_violation(world, "P4", "Established and UpToDate, and sector %u is %u on A, %u on B", i,
+                      a[i], b[i]);
+        return;
+    }
+}
+
+void oracle_finish(struct sim_world *world)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        const struct sim_host *host = &world->host[i];
+
+        for (uint32_t k = 0; k < world->profile.sectors; k++)
+            if (host->disk.visible[k] < world->oracle.floor[i][k])
+                sim_violation(world, "P1", "%c: sector %u ends as %u, %u was acknowledged",
+                              'A' + (int)i, k, host->disk.visible[k], world->oracle.floor[i][k]);
+        if (host->commands)
+            sim_violation(world, "liveness", "%c: a command was never answered", 'A' + (int)i);
+    }
+    if (world->buffers.used)
+        sim_violation(world, "buffers", "%u buffers are left over", world->buffers.used);
+}
+
+/* The operator gives this host's data up for good: it answers for nothing. */
+void oracle_abandoned(struct sim_host *host)
+{
+    struct sim_oracle *oracle = &host->world->oracle;
+    size_t bytes = host->world->profile.sectors * sizeof oracle->floor[0][0];
+
+    memset(oracle->floor[host->index], 0, bytes);
+    memset(oracle->lost[host->index], 0, bytes);
+    oracle->epoch[host->index] = 0;
+    oracle->verified[host->index] = oracle->acked_count;
+    oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * scenario_disk.c - what is wrong on a disk, and what an operator does about it.
+ */
+#include <string.h>
+
+#include "scenario.h"
+
+/* ---- verify --------------------------------------------------------------------------------- */
+
+static bool verified(const struct sim_world *world)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (world->host[i].status.replication != REPLICA_REPLICATION_ESTABLISHED)
+            return false;
+    return true;
+}
+
+static bool verifying(const struct sim_world *world)
+{
+    return world->host[0].status.replication == REPLICA_REPLICATION_VERIFY_S ||
+           world->host[1].status.replication == REPLICA_REPLICATION_VERIFY_S;
+}
+
+/* The disk has, from now on, something else in this sector; nobody answers for it any more. */
+static void flip(struct sim_host *host, uint32_t sector)
+{
+    struct sim_oracle *oracle = &host->world->oracle;
+
+    host->world->flipped = true;
+    host->disk.visible[sector] = host->disk.durable[sector] = 1;
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        oracle->floor[i][sector] = oracle->seen[i][sector] = 0;
+        oracle->node_verified[i] = oracle->node_acked_count[i];
+        oracle->verified[i] = oracle->acked_count;
+    }
+}
+
+static void verify_on(struct sim_world *world, unsigned host)
+{
+    host_command(&world->host[host], COMMAND_VERIFY, 0);
+    if (!verifying(world))
+        sim_violation(world, "scenario", "the verification does not begin");
+}
+
+/* A flipped bit on either side is found while the guest writes elsewhere, marked on both, and
+ * repaired from the Primary once the pair connects anew; never before. */
+static void run_verify_flip(struct sim_world *world)
+{
+    unsigned victim = sim_below(world, 2), asker = sim_below(world, 2);
+    uint32_t sector;
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    write_some(world, 0, 40, 0, world->profile.sectors);
+    flush(world, 0);
+    sector = 256 + sim_below(world, world->profile.sectors - 256);
+    guest_issue(&world->host[0], REPLICA_OP_WRITE, true, sector, 1);
+    if (!expect(world, guests_idle, SECOND, "the answer to a write"))
+        return;
+    flip(&world->host[victim], sector);
+    verify_on(world, asker);
+    for (unsigned i = 0; i < 20 && !world->failed && verifying(world); i++) {
+        write_more(world, 0, 2, 0, 256);
+        world_run(world, 100 * US);
+    }
+    if (!expect(world, verified, 5 * SECOND, "the end of the verification"))
+        return;
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (world->host[i].status.out_of_sync_bytes != REPLICA_BLOCK_BYTES ||
+            !meta_marked(&world->host[i], sector))
+            sim_violation(world, "verify", "%c: %llu bytes are marked, one block differs",
+                          'A' + (int)i,
+                          (unsigned long long)world->host[i].status.out_of_sync_bytes);
+    if (world->host[victim].disk.visible[sector] != 1)
+        sim_violation(world, "verify", "a difference was copied without being asked");
+    expect(world, guests_idle, SECOND, "answers to the writes");
+    host_command(&world->host[sim_below(world, 2)], COMMAND_DISCONNECT, 0);
+    expect(world, established, 5 * SECOND, "Established after the resync");
+    world->flipped = false;
+    if ((world->host[1].disk.visible[sector] == 1) != (victim == 0))
+        sim_violation(world, "verify", "the resync went the wrong way");
+}
+
+/* Whatever happens while it runs: a write in the middle of a range is no difference. */
+static void run_verify_busy(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    for (unsigned i = 0; i < 6 && !world->failed; i++) {
+        unsigned here = a_primary(world) ? 0 : 1;
+
+        host_command(&world->host[sim_below(world, 2)], COMMAND_VERIFY, 0);
+        for (unsigned k = 0; k < 30 && !world->failed; k++) {
+            write_more(world, here, 2, 0, 64);
+            world_run(world, 50 * US);
+        }
+        if (i % 3 == 1) {
+            world->prefer = 1 - (int32_t)here;
+            expect(world, here ? a_primary : b_primary, 5 * SECOND, "the handover");
+        } else if (i % 3 == 2) {
+            net_cut(world);
+            expect(world, established, 5 * SECOND, "Established again");
+        }
+    }
+}
+
+const struct scenario scenarios_disk[] = {
+    {"verify-flip", "a flipped bit is found, marked, and repaired from the Primary",
+     run_verify_flip},
+    {"verify-busy", "writes, handovers and cuts while it runs are no differences", run_verify_busy},
+};
+const unsigned scenario_disk_count = sizeof scenarios_disk / sizeof scenarios_disk[0];
