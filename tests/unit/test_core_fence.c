@@ -278,6 +278,51 @@ START_TEST(test_promote_finds_a_primary)
 }
 END_TEST
 
+/* A migration's target, and its source that wants the role back, go by the link only: the other
+ * host runs the guest and is not shot for that. */
+START_TEST(test_migration_never_fences)
+{
+    struct pair *pair = tuned(CORE_FENCING_RESOURCE_AND_STONITH, CORE_PEER_LOSS_CONTINUE);
+    int from = (int)pair->traced;
+
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_CONNECTED),
+                     REPLICA_E_LINK);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_TAKE_BACK),
+                     REPLICA_E_LINK);
+    ck_assert(!ran(pair, from, 'b', HANDLER_FENCE_PEER));
+    pair_free(pair);
+}
+END_TEST
+
+/* The peer is lost while it is being asked whether it gets the role: the giver keeps it, and its
+ * guest's I/O is frozen as ever. */
+START_TEST(test_lost_during_a_handover)
+{
+    struct pair *pair = primary(CORE_FENCING_RESOURCE_AND_STONITH, CORE_PEER_LOSS_CONTINUE);
+    int from = (int)pair->traced;
+    unsigned id;
+
+    pair->node[PAIR_A].handover_late = true;
+    pair_ask(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_CONNECTED);
+    pair_run(pair);
+    ck_assert(!pair->node[PAIR_B].answered);
+    id = lose_peer(pair);
+    ck_assert_int_eq(pair->node[PAIR_B].answer_code, REPLICA_E_LINK);
+    ck_assert(ran(pair, from, 'a', HANDLER_FENCE_PEER));
+    ck_assert(!ran(pair, from, 'b', HANDLER_FENCE_PEER));
+    ck_assert_int_ge(pair_find(pair, from, "a: handover kept"), 0);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).role, REPLICA_ROLE_PRIMARY);
+    ck_assert(pair_status(pair, PAIR_A).frozen);
+    ck_assert(!pair->request[id].done);
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 7);
+    ck_assert(pair->request[id].done);
+    ck_assert_int_eq(pair->request[id].code, 0);
+    pair_free(pair);
+}
+END_TEST
+
 /* ---- resync handlers ------------------------------------------------------------------------- */
 
 START_TEST(test_before_resync_target)
@@ -408,5 +453,5 @@ UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stay
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
           test_resource_only_goes_on, test_demote_while_frozen, test_flush_after_demoting_frozen,
           test_resume_is_refused, test_promote_fences, test_promote_finds_a_primary,
-          test_before_resync_target, test_invalidate, test_invalidate_is_durable,
-          test_invalidate_remote, test_outdate)
+          test_migration_never_fences, test_lost_during_a_handover, test_before_resync_target,
+          test_invalidate, test_invalidate_is_durable, test_invalidate_remote, test_outdate)
