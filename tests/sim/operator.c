@@ -309,13 +309,24 @@ static bool look_resolve(struct sim_world *world)
     return true;
 }
 
-/* Since when has no guest run, and could none be started? */
+/* No guest could be started here, or it runs and is frozen for good: nobody types resume-io while
+ * the peer is Primary too. */
+static bool is_stuck(struct sim_host *host)
+{
+    if (!ready(host))
+        return false;
+    if (host->guest.running)
+        return host->status.frozen && host_peer(host)->status.role == REPLICA_ROLE_PRIMARY;
+    return !operator_safe(host);
+}
+
+/* Since when has no guest got on, and could none be started? */
 static void look_stalled(struct sim_world *world)
 {
-    bool stalled = world->prepared && !running_guest(world) && operator_idle(world);
+    bool stalled = world->prepared && operator_idle(world);
 
     for (unsigned i = 0; i < SIM_HOSTS && stalled; i++)
-        stalled = ready(&world->host[i]) && !operator_safe(&world->host[i]);
+        stalled = is_stuck(&world->host[i]);
     if (!stalled)
         world->stalled_since = world->now;
 }

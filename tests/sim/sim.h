@@ -354,7 +354,7 @@ struct sim_world {
     bool prepared;               /* the first data set exists */
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
-    uint64_t stalled_since;      /* no guest runs, and none could be started; ns */
+    uint64_t stalled_since;      /* no guest gets on, and none could be started; ns */
     bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
     struct sim_migration migration;
