@@ -143,6 +143,14 @@ static bool pump_wait(struct core *core)
     return true;
 }
 
+/* The peer is lost already. When it went after it had granted the role, nobody has fenced it. */
+static void begin_alone(struct core *core)
+{
+    core->loss.since = core->now;
+    if (core->fence.phase == FENCE_NONE)
+        fence_peer_lost(core);
+}
+
 static bool pump_persisted(struct core *core)
 {
     bool forced = is_forced(core);
@@ -152,7 +160,7 @@ static bool pump_persisted(struct core *core)
     core->role = REPLICA_ROLE_PRIMARY;
     core->disk = REPLICA_DISK_UPTODATE;
     if (!session_live(core))
-        core->loss.since = core->now;
+        begin_alone(core);
     core_log(core, LOG_LEVEL_NOTICE, "Primary under epoch %" PRIu64, core->super.epoch);
     command_answer(core, 0, "%s", "");
     if (forced && session_live(core)) /* now there is somebody to sync from */

@@ -278,6 +278,32 @@ START_TEST(test_promote_finds_a_primary)
 }
 END_TEST
 
+/* The peer grants the role and is lost before that is on disk: it is fenced all the same. */
+START_TEST(test_lost_after_the_grant)
+{
+    struct pair *pair = tuned(CORE_FENCING_RESOURCE_AND_STONITH, CORE_PEER_LOSS_CONTINUE);
+    unsigned id;
+    int from;
+
+    pair->node[PAIR_A].hold = HOLD_META | HOLD_LINK;
+    pair_ask(pair, PAIR_A, COMMAND_PROMOTE, 0);
+    pair_run(pair);
+    from = (int)pair->traced;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_run(pair);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, 0);
+    ck_assert(ran(pair, from, 'a', HANDLER_FENCE_PEER));
+    id = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 0x21);
+    pair_run(pair);
+    ck_assert(!pair->request[id].done);
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 7);
+    ck_assert(pair->request[id].done);
+    ck_assert_int_eq(pair->request[id].code, 0);
+    pair_free(pair);
+}
+END_TEST
+
 /* A migration's target, and its source that wants the role back, go by the link only: the other
  * host runs the guest and is not shot for that. */
 START_TEST(test_migration_never_fences)
@@ -453,5 +479,6 @@ UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stay
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
           test_resource_only_goes_on, test_demote_while_frozen, test_flush_after_demoting_frozen,
           test_resume_is_refused, test_promote_fences, test_promote_finds_a_primary,
-          test_migration_never_fences, test_lost_during_a_handover, test_before_resync_target,
-          test_invalidate, test_invalidate_is_durable, test_invalidate_remote, test_outdate)
+          test_lost_after_the_grant, test_migration_never_fences, test_lost_during_a_handover,
+          test_before_resync_target, test_invalidate, test_invalidate_is_durable,
+          test_invalidate_remote, test_outdate)
