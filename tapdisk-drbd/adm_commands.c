@@ -80,6 +80,31 @@ int adm_new_current_uuid(struct adm *adm, const char *resource)
                COMMAND_MS, NULL);
 }
 
+static int ask_command(struct adm *adm, const char *resource, const char *command)
+{
+    return ask(adm, resource, json_pack("{s:s}", "command", command), COMMAND_MS, NULL);
+}
+
+int adm_invalidate(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "invalidate");
+}
+
+int adm_invalidate_remote(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "invalidate-remote");
+}
+
+int adm_outdate(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "outdate");
+}
+
+int adm_resume_io(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "resume-io");
+}
+
 int adm_verify(struct adm *adm, const char *resource)
 {
     return ask(adm, resource,

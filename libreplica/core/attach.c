@@ -148,8 +148,9 @@ static enum replica_disk disk_by_flags(const struct core *core)
         return REPLICA_DISK_INCONSISTENT;
     if (!(flags & METADATA_WAS_UPTODATE))
         return REPLICA_DISK_OUTDATED;
-    return core->config.fencing == CORE_FENCING_DONT_CARE ? REPLICA_DISK_UPTODATE
-                                                          : REPLICA_DISK_CONSISTENT;
+    return core->config.fencing == CORE_FENCING_DONT_CARE || (flags & METADATA_PEER_OUTDATED)
+               ? REPLICA_DISK_UPTODATE
+               : REPLICA_DISK_CONSISTENT;
 }
 
 /* Everything is in memory: make what was found at the crash durable. */

@@ -71,12 +71,33 @@ static void run(struct core *core)
     case COMMAND_NEW_UUID:
         role_new_uuid(core);
         break;
+    case COMMAND_INVALIDATE:
+        invalidate_begin(core);
+        break;
+    case COMMAND_INVALIDATE_REMOTE:
+        invalidate_remote_begin(core);
+        break;
+    case COMMAND_OUTDATE:
+        outdate_begin(core);
+        break;
     case COMMAND_VERIFY:
         verify_begin(core);
         break;
+    case COMMAND_RESUME_IO: /* answered before anything else is looked at */
     case COMMAND_KIND_COUNT:
         break;
     }
+}
+
+/* Whatever waits for the freeze to end may be a command itself: this one does not queue. */
+static void resume_io(struct core *core, void *cookie)
+{
+    char text[ACTION_TEXT_MAX] = "";
+    int code = state_allows(core, COMMAND_RESUME_IO, 0, text);
+
+    if (code == 0)
+        loss_resume(core);
+    answer(core, cookie, code, text);
 }
 
 /* A promotion waits for the end of a handover instead, and a disconnect is one. */
@@ -98,6 +119,10 @@ void command_take(struct core *core, const struct event *event)
         answer(core, event->command.cookie, REPLICA_E_SHUTDOWN, "the resource is down");
         return;
     }
+    if (event->command.kind == COMMAND_RESUME_IO) {
+        resume_io(core, event->command.cookie);
+        return;
+    }
     if (core->command.phase != COMMAND_IDLE) {
         snprintf(text, sizeof text, "%s: another command is under way; try again when it is done",
                  core->config.resource);
@@ -111,10 +136,12 @@ void command_take(struct core *core, const struct event *event)
         answer(core, event->command.cookie, REPLICA_E_BUSY, text);
         return;
     }
-    /* A promotion is judged when no handshake is in the way any more, in role.c. */
-    code = event->command.kind == COMMAND_PROMOTE && session_handshaking(core)
-               ? 0
-               : state_allows(core, event->command.kind, event->command.flags, text);
+    /* A promotion is judged when no handshake is in the way any more, in role.c, and after the
+     * peer was fenced, where that is to be. */
+    code =
+        event->command.kind == COMMAND_PROMOTE && (session_handshaking(core) || fence_judges(core))
+            ? 0
+            : state_allows(core, event->command.kind, event->command.flags, text);
     if (code) {
         answer(core, event->command.cookie, code, text);
         return;

@@ -29,6 +29,7 @@
 #include "libreplica/words.h"
 #include "alloc.h"
 #include "metadata.h"
+#include "split.h"
 #include "wire.h"
 
 struct core;           /* heap object, one resource */
@@ -42,6 +43,23 @@ enum core_fencing {
     CORE_FENCING_RESOURCE_AND_STONITH
 };
 enum core_peer_loss { CORE_PEER_LOSS_CONTINUE, CORE_PEER_LOSS_FREEZE };
+/* A Primary would have to become a resync target: never done; is `pri-lost` called? */
+enum core_rr_conflict { CORE_RR_CONFLICT_DISCONNECT, CORE_RR_CONFLICT_CALL_PRI_LOST };
+
+/* What may be run outside of the core, by DRBD's names. Only a handler that `handlers` names is
+ * ever asked for; fence-peer and before-resync-target are waited for. */
+enum core_handler {
+    HANDLER_FENCE_PEER,
+    HANDLER_UNFENCE_PEER,
+    HANDLER_BEFORE_RESYNC_TARGET,
+    HANDLER_AFTER_RESYNC_TARGET,
+    HANDLER_INITIAL_SPLIT_BRAIN,
+    HANDLER_SPLIT_BRAIN,
+    HANDLER_PRI_LOST,
+    HANDLER_PRI_LOST_AFTER_SB,
+    HANDLER_LOCAL_IO_ERROR,
+    HANDLER_COUNT
+};
 /* How a block's content is summed up to be compared with the peer's; the shell computes it. */
 enum core_digest {
     CORE_DIGEST_NONE,
@@ -71,6 +89,9 @@ struct core_config {
     enum core_fencing fencing;
     enum core_peer_loss on_peer_loss;
     enum core_io_error on_io_error;
+    struct split_policies after_sb;
+    enum core_rr_conflict rr_conflict;
+    uint32_t handlers;              /* 1 << enum core_handler: there is a script for it */
     enum core_digest verify_digest; /* net { verify-alg } */
 };
 
@@ -97,8 +118,12 @@ enum command_kind {
     COMMAND_PROMOTE,    /* flag FORCE as in `primary --force` */
     COMMAND_DEMOTE,     /* drain, flush both, become Secondary */
     COMMAND_NEW_UUID,   /* `new-current-uuid`; flag CLEAR_BITMAP as in --clear-bitmap */
-    COMMAND_VERIFY,     /* compare with the peer from `start` to `stop`; answered when it begins */
-    COMMAND_DOWN,       /* demote, disconnect, flush, leave clean metadata; the last command */
+    COMMAND_INVALIDATE, /* this node's data are given up: a full sync from the peer */
+    COMMAND_INVALIDATE_REMOTE, /* the peer's are */
+    COMMAND_OUTDATE,           /* the peer has newer data, says whoever fences this node */
+    COMMAND_RESUME_IO,         /* ends a freeze: go on without the peer; never waits */
+    COMMAND_VERIFY, /* compare with the peer from `start` to `stop`; answered when it begins */
+    COMMAND_DOWN,   /* demote, disconnect, flush, leave clean metadata; the last command */
     COMMAND_KIND_COUNT
 };
 
@@ -152,8 +177,9 @@ struct event {
             void *cookie;         /* comes back in ACTION_ANSWER */
         } command;
         struct {
-            uint32_t handler;
-            int status; /* exit status */
+            enum core_handler handler;
+            uint32_t serial; /* of its ACTION_HANDLER */
+            int status;      /* exit status; negative: it did not run, or a signal ended it */
         } handler_done;
         struct {
             uint32_t number; /* of the question */
@@ -237,7 +263,8 @@ struct action {
             char text[ACTION_TEXT_MAX]; /* what, where, what to do; empty on success */
         } answer;
         struct {
-            uint32_t handler;
+            enum core_handler handler;
+            uint32_t serial; /* comes back in EVENT_HANDLER_DONE */
         } handler;
         struct {
             enum log_level level;
@@ -299,6 +326,9 @@ struct core_status {
     enum replica_handover handover;
     uint64_t handover_since; /* ns, the clock of the events */
     bool io_suspended;       /* guest requests wait (a loss is being recorded, or frozen) */
+    bool frozen;             /* until the peer is back, fenced, or the operator says resume-io */
+    bool fencing;            /* the fence-peer handler runs */
+    uint64_t alone_since;    /* ns: a Primary without its peer since then; 0: it has it */
     uint64_t data_bytes;
     uint64_t epoch;
     struct generation generation;

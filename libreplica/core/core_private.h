@@ -87,6 +87,7 @@ bool request_drained(const struct core *core);
 void request_unpark(struct core *core, int code); /* 0: go on; else complete them with it */
 /* Completes everything that waits; used when there is no data to be reached any more. */
 void request_fail_waiting(struct core *core, int code);
+void request_fail_flushes(struct core *core, int code);
 struct request *request_by_tag(const struct core *core, uint64_t tag);
 void request_flushed(struct core *core); /* a confirm is over */
 
@@ -152,6 +153,17 @@ void handshake_bitmap_done(struct core *core, const struct wire_message *message
 void handshake_flushed(struct core *core, uint64_t tag, int code);
 void handshake_pong(struct core *core, uint64_t value);
 
+/* ---- verdict.c
+ * ------------------------------------------------------------------------------------------- */
+
+/* Both STATEs are there: decides, and starts the session's next phase or hangs up. */
+void verdict_decide(struct core *core);
+/* Epoch and lineage are what the session needs: makes them durable. */
+void verdict_prepare(struct core *core);
+/* Both are Primary; the session is about to end. Tells the handlers. */
+void verdict_two_primaries(struct core *core);
+void verdict_handler_done(struct core *core, const struct event *event);
+
 /* ---- loss.c
  * -------------------------------------------------------------------------------------------- */
 
@@ -161,6 +173,39 @@ void loss_record(struct core *core); /* the first write without a peer wants to 
 void loss_disk(struct core *core);
 void loss_disk_answered(struct core *core, const struct wire_message *message);
 bool loss_pump(struct core *core);
+
+/* Demoted while frozen: what the guest was never told is told to have failed. */
+void loss_give_up(struct core *core);
+void loss_resume(struct core *core); /* the operator says so */
+void loss_over(struct core *core);   /* the peer is back */
+
+/* ---- fence.c
+ * ------------------------------------------------------------------------------------------- */
+
+/* Asks for a handler if there is a script for it; nobody waits for its answer. */
+void handler_run(struct core *core, enum core_handler handler);
+bool handler_there_is(const struct core *core, enum core_handler handler);
+void fence_handler_done(struct core *core, const struct event *event);
+void fence_peer_lost(struct core *core); /* by a Primary */
+void fence_peer_back(struct core *core);
+/* A Primary without its peer must not go on: nobody is sure that the peer stands still. */
+bool fence_holds(const struct core *core);
+/* May a promotion without the peer go on? False: the handler runs, or the command was answered. */
+bool fence_promotes(struct core *core);
+/* A promotion is not to be judged by the disk's state before the handler has spoken. */
+bool fence_judges(const struct core *core);
+bool fence_pump(struct core *core);
+
+/* ---- invalidate.c
+ * ------------------------------------------------------------------------------------------- */
+
+void invalidate_begin(struct core *core);
+void invalidate_remote_begin(struct core *core);
+void outdate_begin(struct core *core);
+bool invalidate_pump(struct core *core);
+void invalidate_asked(struct core *core, const struct wire_message *message);
+void invalidate_answered(struct core *core, const struct wire_message *message);
+void invalidate_granted(struct core *core);
 
 /* ---- role.c
  * --------------------------------------------------------------------------------------------- */

@@ -50,6 +50,8 @@ enum { CORE_VERIFY_ANSWER = 1 };
 
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
+/* and from this bit on: its after-sb policies (split_encode) */
+enum { CORE_STATE_SPLIT_SHIFT = 8 };
 
 /* ---- tags: kind, slot and generation in one number, so that a late or forged answer finds
  * nobody ----------------------------------------------------------------------------------------
@@ -223,6 +225,7 @@ enum session_phase {
     SESSION_FLUSH,       /* what an old session wrote is made durable */
     SESSION_HELLO,       /* our HELLO is out */
     SESSION_STATE,       /* our STATE is out */
+    SESSION_HANDLER,     /* target: before-resync-target runs */
     SESSION_PREPARE_MAP, /* target of a full sync: the set bitmap is being written */
     SESSION_PREPARE,     /* the verdict's superblock is being written */
     SESSION_READY,       /* no sync: our second STATE is out */
@@ -244,6 +247,7 @@ struct session {
     bool hurry;   /* dial again at once */
     bool discard; /* an operator gave up what this node has and the peer has not */
     bool peer_discards;
+    uint32_t peer_split; /* its policies after a split brain */
     uint64_t connect_at;
     int last_code;
     uint64_t flush_tag;   /* of the flush under way; 0: none */
@@ -274,11 +278,30 @@ struct loss {
         LOSS_NONE,
         LOSS_BITMAP,     /* of the peer: the bits are being written */
         LOSS_GENERATION, /* of the peer: the new generation is being written */
-        LOSS_DISK        /* of our disk: the peer makes a new generation durable */
+        LOSS_FROZEN,     /* of the peer: marked, but nobody has said that we may go on alone */
+        LOSS_FAILING, /* frozen, and the role is given up: what waits is answered with an error */
+        LOSS_DISK     /* of our disk: the peer makes a new generation durable */
     } phase;
+    bool resumed;   /* the operator has: until the peer is back */
+    uint64_t since; /* when a Primary lost its peer, or took the role without it; 0: has it */
     uint64_t ticket;
     uint32_t generation; /* of the question to the peer */
     uint64_t asked_at;
+};
+
+/* ---- the fence-peer handler (fence.c) -------------------------------------------------------- */
+
+struct fence {
+    enum fence_phase {
+        FENCE_NONE,
+        FENCE_RUNS,
+        FENCE_ANSWERED, /* `status` is its answer; it waits for a handshake to end */
+        FENCE_GOOD,     /* the peer is Outdated, Inconsistent or dead */
+        FENCE_FAILED
+    } phase;
+    bool promoting; /* it was asked for a promotion */
+    uint32_t serial;
+    int status;
 };
 
 struct liveness {
@@ -383,6 +406,9 @@ enum command_phase {
     COMMAND_DEMOTE_PERSIST,
     COMMAND_UUID_ASK,
     COMMAND_UUID_PERSIST,
+    COMMAND_INVALIDATE_ASK,     /* the peer was asked */
+    COMMAND_INVALIDATE_PERSIST, /* our own: Inconsistent is being written */
+    COMMAND_OUTDATE_PERSIST,
     COMMAND_UNLINK, /* waits for the stream's end */
     COMMAND_DOWN_BITMAP,
     COMMAND_DOWN_SUPER
@@ -423,7 +449,7 @@ struct handover {
 
 /* What the peer asked to have persisted before it is answered. */
 struct grant {
-    uint8_t type; /* WIRE_PROMOTE, WIRE_NEW_UUID; 0: none */
+    uint8_t type; /* WIRE_PROMOTE, WIRE_NEW_UUID, WIRE_INVALIDATE; 0: none */
     uint64_t tag, ticket, epoch, bitmap_ticket;
 };
 
@@ -470,6 +496,7 @@ struct core {
     struct persist persist;
     struct session session;
     struct loss loss;
+    struct fence fence;
     struct liveness liveness;
     struct resync resync;
     struct verify verify;
@@ -484,7 +511,7 @@ struct core {
         enum replica_connection connection;
         enum replica_replication replication;
         enum replica_handover handover;
-        bool suspended;
+        bool suspended, fencing;
         uint64_t epoch, current;
     } seen; /* what the last ACTION_STATE_CHANGED told */
 };

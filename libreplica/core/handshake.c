@@ -9,7 +9,8 @@
  *           STATE    size, role, disk, epoch, lineage; then both compute the same verdict
  *   no sync PREPARE  epoch and disk state durable; second STATE = "ready"
  *           READY    until the peer says the same
- *   target  PREPARE_MAP, PREPARE
+ *   target  HANDLER  before-resync-target, if there is one, has ended with 0
+ *           PREPARE_MAP, PREPARE
  *                    the bitmap, then Inconsistent under the source's generation, durable: from
  *                    here on any crash leads back to a sync by bitmap
  *           MAP_SEND our bits, then BITMAP_DONE = "you may send me writes"
@@ -92,9 +93,11 @@ static bool is_quiet(const struct core *core)
     enum command_phase phase = core->command.phase;
 
     return core->peer_used == 0 && resync_idle(core) && verify_idle(core) &&
-           !core->session.flush_tag && core->loss.phase == LOSS_NONE && core->size > 0 &&
+           !core->session.flush_tag &&
+           (core->loss.phase == LOSS_NONE || core->loss.phase == LOSS_FROZEN) && core->size > 0 &&
            phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
-           phase != COMMAND_UUID_PERSIST && !handover_half_durable(core);
+           phase != COMMAND_UUID_PERSIST && phase != COMMAND_INVALIDATE_PERSIST &&
+           phase != COMMAND_OUTDATE_PERSIST && !handover_half_durable(core);
 }
 
 static void say_hello(struct core *core)
@@ -134,176 +137,6 @@ void handshake_flushed(struct core *core, uint64_t tag, int code)
         say_hello(core);
 }
 
-/* ---- the verdict -------------------------------------------------------------------------------
- */
-
-/* Both nodes get the same number from the two states: the Primary's epoch, raised past the other's;
- * without a Primary the higher one. */
-static uint64_t common_epoch(const struct core *core)
-{
-    uint64_t ours = core->session.ours.epoch, theirs = core->session.state.epoch;
-
-    if (core->role == REPLICA_ROLE_PRIMARY)
-        return theirs > ours ? theirs + 1 : ours;
-    if (core->peer_role == REPLICA_ROLE_PRIMARY)
-        return ours > theirs ? ours + 1 : theirs;
-    return ours > theirs ? ours : theirs;
-}
-
-static void prepare(struct core *core)
-{
-    core->super.epoch = common_epoch(core);
-    core->super.flags |= METADATA_CONNECTED;
-    core->super.peer_bytes = core->session.state.data_bytes;
-    core->session.ticket = persist_super(core);
-    core->session.phase = SESSION_PREPARE;
-}
-
-static void become_uptodate(struct core *core)
-{
-    core->disk = REPLICA_DISK_UPTODATE;
-    core->super.flags |= METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
-}
-
-static void verdict_nothing(struct core *core)
-{
-    if (core->mode == MODE_ALONE) {
-        session_close(core, REPLICA_E_UNRELATED, true,
-                      "%s: %s claims a generation that only %s can have; look at both (dump-md)",
-                      core->config.resource, core->config.peer_node, core->config.node);
-        return;
-    }
-    if (core->disk >= REPLICA_DISK_CONSISTENT || core->peer_disk >= REPLICA_DISK_CONSISTENT)
-        become_uptodate(core);
-    prepare(core);
-}
-
-static void verdict_target(struct core *core, bool full)
-{
-    if (core->role == REPLICA_ROLE_PRIMARY) {
-        session_close(core, REPLICA_E_PEER_PRIMARY, true,
-                      "%s: %s has newer data, but %s is Primary; make it Secondary first "
-                      "(tapdrbdadm secondary %s on %s), then connect",
-                      core->config.resource, core->config.peer_node, core->config.node,
-                      core->config.resource, core->config.node);
-        return;
-    }
-    core->session.side = SYNC_TARGET;
-    core->session.full = full;
-    core->disk = REPLICA_DISK_INCONSISTENT;
-    if (full && !MUTANT(full_sync_unmarked))
-        bitmap_set_all(&core->bitmap);
-    core->session.ticket = persist_bitmap(core);
-    core->session.phase = SESSION_PREPARE_MAP;
-}
-
-static void verdict_source(struct core *core, bool full)
-{
-    if (core->peer_role == REPLICA_ROLE_PRIMARY) {
-        session_close(core, REPLICA_E_PEER_PRIMARY, true,
-                      "%s: %s has newer data, but %s is Primary; make it Secondary first "
-                      "(tapdrbdadm secondary %s on %s), then connect",
-                      core->config.resource, core->config.node, core->config.peer_node,
-                      core->config.resource, core->config.peer_node);
-        return;
-    }
-    core->session.side = SYNC_SOURCE;
-    core->session.full = full;
-    if (full && !MUTANT(full_sync_unmarked))
-        bitmap_set_all(&core->bitmap);
-    become_uptodate(core);
-    prepare(core);
-}
-
-/* An operator has named the loser of a divergence. False: nobody did, or both. */
-static bool is_given_up(struct core *core, bool full)
-{
-    const struct session *session = &core->session;
-
-    if (session->discard == session->peer_discards)
-        return false;
-    core_log(core, LOG_LEVEL_WARNING, "the data of %s are given up, as its operator wishes",
-             session->discard ? core->config.node : core->config.peer_node);
-    if (session->discard)
-        verdict_target(core, full);
-    else
-        verdict_source(core, full);
-    return true;
-}
-
-static void verdict_split(struct core *core, bool full)
-{
-    if (!is_given_up(core, full))
-        session_close(core, REPLICA_E_SPLIT_BRAIN, true,
-                      "%s: split brain: %s and %s have both gone on without the other; decide "
-                      "whose data are lost, and there: tapdrbdadm connect --discard-my-data %s",
-                      core->config.resource, core->config.node, core->config.peer_node,
-                      core->config.resource);
-}
-
-static void verdict_unrelated(struct core *core)
-{
-    if (!is_given_up(core, true))
-        session_close(core, REPLICA_E_UNRELATED, true,
-                      "%s: the data of %s and %s have no common ancestor; decide whose data are "
-                      "lost, and there: tapdrbdadm connect --discard-my-data %s",
-                      core->config.resource, core->config.node, core->config.peer_node,
-                      core->config.resource);
-}
-
-static void follow(struct core *core, enum lineage_verdict verdict)
-{
-    switch (verdict) {
-    case LINEAGE_NOTHING:
-        verdict_nothing(core);
-        break;
-    case LINEAGE_BOTH_NEW:
-        prepare(core);
-        break;
-    case LINEAGE_SOURCE_BITMAP:
-    case LINEAGE_SOURCE_FULL:
-        verdict_source(core, verdict == LINEAGE_SOURCE_FULL);
-        break;
-    case LINEAGE_TARGET_BITMAP:
-    case LINEAGE_TARGET_FULL:
-        verdict_target(core, verdict == LINEAGE_TARGET_FULL);
-        break;
-    case LINEAGE_SPLIT_BRAIN:
-    case LINEAGE_SPLIT_BRAIN_FULL:
-        verdict_split(core, verdict == LINEAGE_SPLIT_BRAIN_FULL);
-        break;
-    case LINEAGE_UNRELATED:
-    case LINEAGE_VERDICT_COUNT:
-        verdict_unrelated(core);
-        break;
-    }
-}
-
-static void decide(struct core *core)
-{
-    const struct wire_state *ours = &core->session.ours, *theirs = &core->session.state;
-    bool tie = strcmp(core->config.node, core->config.peer_node) < 0;
-    struct lineage_side self = {.generation = ours->generation,
-                                .flags = ours->flags,
-                                .out_of_sync = ours->out_of_sync,
-                                .epoch = ours->epoch,
-                                .primary = core->role == REPLICA_ROLE_PRIMARY};
-    struct lineage_side peer = {.generation = theirs->generation,
-                                .flags = theirs->flags,
-                                .out_of_sync = theirs->out_of_sync,
-                                .epoch = theirs->epoch,
-                                .primary = theirs->role == REPLICA_ROLE_PRIMARY};
-    enum lineage_verdict verdict;
-    const char *rule;
-
-    verdict = lineage_compare(&self, &peer, tie, &rule);
-    core_log(core, LOG_LEVEL_INFO,
-             "compared with %s: %s (rule %s); ours %016" PRIx64 ", theirs %016" PRIx64,
-             core->config.peer_node, lineage_verdict_name(verdict), rule, self.generation.current,
-             peer.generation.current);
-    follow(core, verdict);
-}
-
 /* Things that make a verdict pointless. */
 static bool is_acceptable(struct core *core, const struct wire_state *state)
 {
@@ -329,6 +162,7 @@ static bool is_acceptable(struct core *core, const struct wire_state *state)
         return false;
     }
     if (core->role == REPLICA_ROLE_PRIMARY && state->role == REPLICA_ROLE_PRIMARY) {
+        verdict_two_primaries(core);
         session_close(core, REPLICA_E_SPLIT_BRAIN, true,
                       "%s: %s and %s are both Primary; stop the guest on one, make it Secondary "
                       "(tapdrbdadm secondary %s), then connect",
@@ -350,7 +184,7 @@ static void first_state(struct core *core, const struct wire_state *state)
     core->peer_disk = (enum replica_disk)state->disk;
     session->window_bytes = state->window_bytes;
     session->window_requests = state->window_requests;
-    decide(core);
+    verdict_decide(core);
 }
 
 /* "Ready": the peer has made its part of a verdict without a sync durable. */
@@ -375,6 +209,7 @@ void handshake_state(struct core *core, const struct wire_message *message)
     switch (core->session.phase) {
     case SESSION_STATE:
         core->session.peer_discards = message->flags & CORE_STATE_DISCARD;
+        core->session.peer_split = message->flags >> CORE_STATE_SPLIT_SHIFT;
         first_state(core, &message->state);
         break;
     case SESSION_PREPARE:
@@ -386,6 +221,7 @@ void handshake_state(struct core *core, const struct wire_message *message)
     case SESSION_QUIESCE:
     case SESSION_FLUSH:
     case SESSION_HELLO:
+    case SESSION_HANDLER:
     case SESSION_PREPARE_MAP:
     case SESSION_MAP_AWAIT:
     case SESSION_COMMIT:
@@ -503,7 +339,7 @@ static void target_adopts(struct core *core)
                                          METADATA_CRASHED_PRIMARY | METADATA_FULL_SYNC);
     core->mode = MODE_UNRECORDED;
     core->session.discard = false;
-    prepare(core);
+    verdict_prepare(core);
 }
 
 /* The target holds our generation from now on; a later loss must start from there. */
@@ -572,6 +408,7 @@ bool handshake_pump(struct core *core)
     case SESSION_FLUSH:
     case SESSION_HELLO:
     case SESSION_STATE:
+    case SESSION_HANDLER:
     case SESSION_READY:
     case SESSION_MAP_FINISH:
     case SESSION_LIVE:
@@ -588,6 +425,7 @@ void session_go_live(struct core *core)
     session->was_live = true;
     session->discard &= MUTANT(discard_outlives); /* a later divergence is another one */
     core->mode = MODE_REPLICATE;
+    loss_over(core);
     if (session->side == SYNC_SOURCE)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;
     if (session->side == SYNC_TARGET)

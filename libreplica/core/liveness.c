@@ -41,6 +41,7 @@ static bool is_peers_turn(const struct core *core)
     case SESSION_NONE:
     case SESSION_QUIESCE:
     case SESSION_FLUSH:
+    case SESSION_HANDLER:
     case SESSION_PREPARE_MAP:
     case SESSION_PREPARE:
     case SESSION_COMMIT:
@@ -69,7 +70,7 @@ static bool answer_due(const struct core *core)
     return oldest(core) != UINT64_MAX || session_handshaking(core) ||
            core->command.phase == COMMAND_PROMOTE_ASK ||
            core->command.phase == COMMAND_PROMOTE_HANDOVER ||
-           core->command.phase == COMMAND_UUID_ASK;
+           core->command.phase == COMMAND_UUID_ASK || core->command.phase == COMMAND_INVALIDATE_ASK;
 }
 
 void liveness_start(struct core *core)

@@ -5,6 +5,9 @@
  *   1. Nothing is completed and nothing is started (core_suspended).
  *   2. Every write that the peer has not confirmed durable, and every write in flight, becomes
  *      out-of-sync bits; the bitmap is written (P3).
+ *      Where nobody may go on alone before the peer is fenced, or at all (fence.c), guest I/O
+ *      freezes here. The generation stays: should this node die frozen, it has completed nothing
+ *      that the peer does not have, and comes back as a resync target and no split brain.
  *   3. Then the superblock with a new current generation is written (P7). If the peer was behind
  *      already, the current one is ours alone: a newer one would only push the peer's out of
  *      the history.
@@ -38,6 +41,7 @@ void loss_peer(struct core *core)
     core->inherited = core->role != REPLICA_ROLE_PRIMARY && !MUTANT(not_inherited);
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
+    core->loss.since = core->now;
     if (!core_has_disk(core)) {
         core->loss.phase = LOSS_NONE;
         confirm_peer_lost(core);
@@ -45,12 +49,15 @@ void loss_peer(struct core *core)
         request_fail_waiting(core, REPLICA_E_IO);
         return;
     }
+    fence_peer_lost(core);
     core->loss.phase = LOSS_BITMAP; /* holds the answers of what is now over */
     marked = confirm_peer_lost(core) + request_peer_lost(core);
     if (marked > 0 && !MUTANT(loss_not_recorded)) {
         core_log(core, LOG_LEVEL_WARNING,
                  "the peer is lost: recording %" PRIu32 " unconfirmed writes before going on alone",
                  marked);
+        loss_record(core);
+    } else if (fence_holds(core)) {
         loss_record(core);
     } else {
         core->loss.phase = LOSS_NONE;
@@ -87,6 +94,59 @@ void loss_disk_answered(struct core *core, const struct wire_message *message)
              core->config.peer_node);
 }
 
+void loss_give_up(struct core *core)
+{
+    if (core->loss.phase != LOSS_FROZEN || session_handshaking(core))
+        return;
+    core_log(core, LOG_LEVEL_WARNING, "demoted while frozen: what the guest waits for fails");
+    core->loss.phase = LOSS_FAILING;
+    request_fail_flushes(core, REPLICA_E_IO);
+}
+
+void loss_resume(struct core *core)
+{
+    core_log(core, LOG_LEVEL_WARNING, "the operator resumes I/O without %s",
+             core->config.peer_node);
+    core->loss.resumed = true;
+}
+
+void loss_over(struct core *core)
+{
+    if (core->loss.phase == LOSS_FROZEN)
+        core->loss.phase = LOSS_NONE; /* what was marked is in the bitmap that the peer has seen */
+    core->loss.resumed = false;
+    core->loss.since = 0;
+    fence_peer_back(core);
+}
+
+static void freeze(struct core *core)
+{
+    core->loss.phase = LOSS_FROZEN;
+    core_log(core, LOG_LEVEL_ERROR,
+             "I/O is frozen: %s is lost%s; it goes on when the peer is back%s, or with tapdrbdadm "
+             "resume-io %s",
+             core->config.peer_node,
+             core->fence.phase == FENCE_RUNS ? " and is being fenced" : " and not known to be out",
+             core->config.on_peer_loss == CORE_PEER_LOSS_FREEZE ? "" : " or fenced",
+             core->config.resource);
+}
+
+/* The role that the old generation's bit tells is that of the moment at which the peer was lost:
+ * it names the older Primary after a split brain. */
+static void start_generation(struct core *core)
+{
+    struct generation *generation = &core->super.generation;
+
+    if (!lineage_is_ahead(generation) && !MUTANT(no_new_generation)) {
+        generation->current &= ~(uint64_t)1;
+        generation->current |= core->inherited ? 0 : 1;
+        lineage_new_current(generation, core_random(core), true);
+    }
+    core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
+    core->loss.phase = LOSS_GENERATION;
+    core->loss.ticket = persist_super(core);
+}
+
 bool loss_pump(struct core *core)
 {
     struct loss *loss = &core->loss;
@@ -98,11 +158,21 @@ bool loss_pump(struct core *core)
     case LOSS_BITMAP:
         if (!persist_bitmap_due(core, loss->ticket))
             return false;
-        if (!lineage_is_ahead(&core->super.generation) && !MUTANT(no_new_generation))
-            lineage_new_current(&core->super.generation, core_random(core), true);
-        core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
-        loss->phase = LOSS_GENERATION;
-        loss->ticket = persist_super(core);
+        if (fence_holds(core))
+            freeze(core);
+        else
+            start_generation(core);
+        return true;
+    case LOSS_FROZEN: /* a session that is being made tells more */
+        if (fence_holds(core) || session_handshaking(core))
+            return false;
+        start_generation(core);
+        return true;
+    case LOSS_FAILING:
+        if (!request_drained(core))
+            return false;
+        loss->phase = LOSS_NONE;
+        core->inherited = true; /* P2: who knows what the peer has flushed */
         return true;
     case LOSS_GENERATION:
         if (!persist_super_due(core, loss->ticket) && !MUTANT(generation_not_awaited))

@@ -157,6 +157,8 @@ static void abandon_command(struct core *core)
     switch (core->command.phase) {
     case COMMAND_PROMOTE_PERSIST:
     case COMMAND_UUID_PERSIST:
+    case COMMAND_INVALIDATE_PERSIST:
+    case COMMAND_OUTDATE_PERSIST:
     case COMMAND_ATTACH_SAVE_BITMAP:
     case COMMAND_ATTACH_SAVE:
     case COMMAND_DOWN_BITMAP:
@@ -175,6 +177,7 @@ static void abandon_command(struct core *core)
     case COMMAND_DEMOTE_CONFIRM:
     case COMMAND_DEMOTE_PERSIST:
     case COMMAND_UUID_ASK:
+    case COMMAND_INVALIDATE_ASK:
     case COMMAND_UNLINK:
         break; /* these notice by themselves */
     }
@@ -188,6 +191,8 @@ void core_disk_failed(struct core *core, int code, const char *what)
              core->config.resource, core->config.node, what, replica_code_name(code),
              code == REPLICA_E_NO_SPACE ? " (its storage is full: free some space)" : "");
     core->disk = REPLICA_DISK_FAILED;
+    if (core->config.on_io_error == CORE_IO_ERROR_CALL_HANDLER)
+        handler_run(core, HANDLER_LOCAL_IO_ERROR);
     core->grant.type = 0;
     abandon_command(core);
     handover_disk_failed(core);
@@ -274,7 +279,10 @@ static void dispatch(struct core *core, const struct event *event)
         handover_answered(core, event->handover_answer.number, event->handover_answer.code,
                           event->handover_answer.text);
         break;
-    case EVENT_HANDLER_DONE: /* no handler is run yet */
+    case EVENT_HANDLER_DONE:
+        fence_handler_done(core, event);
+        verdict_handler_done(core, event);
+        break;
     case EVENT_KIND_COUNT:
         break;
     }
@@ -286,9 +294,11 @@ static void pump(struct core *core)
 
     do {
         moved = attach_pump(core);
+        moved |= fence_pump(core);
         moved |= loss_pump(core);
         moved |= session_pump(core);
         moved |= role_pump(core);
+        moved |= invalidate_pump(core);
         moved |= handover_pump(core);
         moved |= command_pump(core);
         moved |= request_pump(core);
@@ -312,6 +322,7 @@ static struct seen look(const struct core *core)
                          .replication = core_replication(core),
                          .handover = handover_status(core, &since),
                          .suspended = core_suspended(core),
+                         .fencing = core->fence.phase == FENCE_RUNS,
                          .epoch = core->super.epoch,
                          .current = core->super.generation.current};
 }
@@ -321,7 +332,8 @@ static bool seen_same(const struct seen *a, const struct seen *b)
     return a->role == b->role && a->peer_role == b->peer_role && a->disk == b->disk &&
            a->peer_disk == b->peer_disk && a->connection == b->connection &&
            a->replication == b->replication && a->handover == b->handover &&
-           a->suspended == b->suspended && a->epoch == b->epoch && a->current == b->current;
+           a->suspended == b->suspended && a->fencing == b->fencing && a->epoch == b->epoch &&
+           a->current == b->current;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)
@@ -481,6 +493,9 @@ void core_status(const struct core *core, struct core_status *status)
         .connection = core_connection(core),
         .replication = core_replication(core),
         .io_suspended = core_suspended(core),
+        .frozen = core->loss.phase == LOSS_FROZEN,
+        .fencing = core->fence.phase == FENCE_RUNS,
+        .alone_since = core->role == REPLICA_ROLE_PRIMARY ? core->loss.since : 0,
         .data_bytes = core->size,
         .epoch = core->super.epoch,
         .generation = core->super.generation,

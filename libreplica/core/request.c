@@ -273,6 +273,11 @@ void request_send(struct core *core, struct request *request)
 
 static bool start_read(struct core *core, struct request *request)
 {
+    if (core->loss.phase == LOSS_FAILING) {
+        request_queue_pop(&core->reads);
+        request_complete(core, request, REPLICA_E_IO);
+        return true;
+    }
     if (core->disk == REPLICA_DISK_UPTODATE) {
         request_queue_pop(&core->reads);
         request->phase = REQUEST_FLIGHT;
@@ -300,6 +305,8 @@ bool request_pump_reads(struct core *core)
 {
     bool moved = false;
 
+    if (core->loss.phase == LOSS_FROZEN) /* another node may be Primary by now */
+        return false;
     while (core->reads.first && start_read(core, core->reads.first))
         moved = true;
     return moved;
@@ -334,6 +341,14 @@ bool request_read_answered(struct core *core, struct request *request,
 }
 
 /* ---- flushes -------------------------------------------------------------------------------- */
+
+void request_fail_flushes(struct core *core, int code)
+{
+    struct request *request;
+
+    while ((request = request_queue_pop(&core->flushes)))
+        request_complete(core, request, code);
+}
 
 void request_flushed(struct core *core)
 {

@@ -206,6 +206,8 @@ static void flushed(struct core *core, int code)
 static void target_end(struct core *core)
 {
     core->session.side = SYNC_NONE;
+    handler_run(core, HANDLER_AFTER_RESYNC_TARGET);
+    handler_run(core, HANDLER_UNFENCE_PEER);
     core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.node);
 }
 

@@ -97,6 +97,12 @@ static uint32_t promote_flags(const struct core *core)
            (flags & COMMAND_TAKE_BACK ? CORE_PROMOTE_TAKE_BACK : 0u);
 }
 
+/* The peer of a migration lives, so it is neither done without nor fenced. */
+static bool only_over_link(const struct core *core)
+{
+    return core->command.flags & (COMMAND_CONNECTED | COMMAND_TAKE_BACK);
+}
+
 static bool pump_wait(struct core *core)
 {
     char text[ACTION_TEXT_MAX];
@@ -109,13 +115,15 @@ static bool pump_wait(struct core *core)
         answer_primary(core);
         return true;
     }
+    if (!only_over_link(core) && !fence_promotes(core))
+        return core->command.phase == COMMAND_IDLE;
     code = state_allows(core, COMMAND_PROMOTE, core->command.flags, text);
     if (code) {
         command_answer(core, code, "%s", text);
         return true;
     }
     if (!session_live(core)) {
-        if (core->command.flags & (COMMAND_CONNECTED | COMMAND_TAKE_BACK)) {
+        if (only_over_link(core)) {
             refuse_alone(core);
             return true;
         }
@@ -135,6 +143,14 @@ static bool pump_wait(struct core *core)
     return true;
 }
 
+/* The peer is lost already. When it went after it had granted the role, nobody has fenced it. */
+static void begin_alone(struct core *core)
+{
+    core->loss.since = core->now;
+    if (core->fence.phase == FENCE_NONE)
+        fence_peer_lost(core);
+}
+
 static bool pump_persisted(struct core *core)
 {
     bool forced = is_forced(core);
@@ -143,6 +159,8 @@ static bool pump_persisted(struct core *core)
         return false;
     core->role = REPLICA_ROLE_PRIMARY;
     core->disk = REPLICA_DISK_UPTODATE;
+    if (!session_live(core))
+        begin_alone(core);
     core_log(core, LOG_LEVEL_NOTICE, "Primary under epoch %" PRIu64, core->super.epoch);
     command_answer(core, 0, "%s", "");
     if (forced && session_live(core)) /* now there is somebody to sync from */
@@ -243,6 +261,7 @@ void role_peer_demoted(struct core *core, const struct wire_message *message)
 
 void role_demote(struct core *core)
 {
+    loss_give_up(core);
     core->command.phase = COMMAND_DEMOTE_DRAIN;
 }
 
@@ -434,6 +453,8 @@ static bool pump_grant(struct core *core)
     if (grant->type == WIRE_PROMOTE) {
         core->peer_role = REPLICA_ROLE_PRIMARY;
         answer_promote(core, grant->tag, 0);
+    } else if (grant->type == WIRE_INVALIDATE) {
+        invalidate_granted(core);
     } else {
         uptodate_by_uuid(core);
         if (!(core->super.flags & METADATA_FULL_SYNC))
@@ -450,7 +471,8 @@ void role_link_lost(struct core *core)
     handover_link_lost(core);
     if (core->command.phase == COMMAND_PROMOTE_ASK)
         core->command.phase = COMMAND_PROMOTE_WAIT;
-    else if (core->command.phase == COMMAND_UUID_ASK)
+    else if (core->command.phase == COMMAND_UUID_ASK ||
+             core->command.phase == COMMAND_INVALIDATE_ASK)
         command_answer(core, REPLICA_E_LINK,
                        "%s: the link to %s was lost; look at status, then try again",
                        core->config.resource, core->config.peer_node);
@@ -482,6 +504,9 @@ bool role_pump(struct core *core)
     case COMMAND_PROMOTE_ASK:
     case COMMAND_PROMOTE_HANDOVER:
     case COMMAND_UUID_ASK:
+    case COMMAND_INVALIDATE_ASK:
+    case COMMAND_INVALIDATE_PERSIST:
+    case COMMAND_OUTDATE_PERSIST:
     case COMMAND_UNLINK:
     case COMMAND_DOWN_BITMAP:
     case COMMAND_DOWN_SUPER:

@@ -49,6 +49,7 @@ void session_send_state(struct core *core)
     struct wire_message *message = core_send(core, WIRE_STATE, NULL);
 
     message->flags = core->session.discard ? CORE_STATE_DISCARD : 0;
+    message->flags |= split_encode(&core->config.after_sb) << CORE_STATE_SPLIT_SHIFT;
     message->state = (struct wire_state){
         .data_bytes = core->size,
         .epoch = core->super.epoch,
@@ -302,6 +303,12 @@ static void live_message(struct core *core, const struct wire_message *message,
         break;
     case WIRE_NEW_UUID_ACK:
         role_new_uuid_answered(core, message);
+        break;
+    case WIRE_INVALIDATE:
+        invalidate_asked(core, message);
+        break;
+    case WIRE_INVALIDATE_ACK:
+        invalidate_answered(core, message);
         break;
     case WIRE_RESYNC_READ:
     case WIRE_RESYNC_DATA:

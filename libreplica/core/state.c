@@ -15,13 +15,14 @@
 
 #define BIT(value) (1u << (value))
 
-enum state_link { LINKED_NOT, LINKED_HANDSHAKE, LINKED_LIVE, LINKED_SYNC };
+enum state_link { LINKED_NOT, LINKED_FROZEN, LINKED_HANDSHAKE, LINKED_LIVE, LINKED_SYNC };
 
 enum {
     NO_DISK = BIT(REPLICA_DISK_DISKLESS) | BIT(REPLICA_DISK_ATTACHING) |
               BIT(REPLICA_DISK_DETACHING) | BIT(REPLICA_DISK_FAILED),
     GOOD_DISK = BIT(REPLICA_DISK_CONSISTENT) | BIT(REPLICA_DISK_UPTODATE),
-    CONNECTED = BIT(LINKED_LIVE) | BIT(LINKED_SYNC)
+    CONNECTED = BIT(LINKED_LIVE) | BIT(LINKED_SYNC),
+    UNLINKED = BIT(LINKED_NOT) | BIT(LINKED_FROZEN)
 };
 
 struct rule {
@@ -70,6 +71,30 @@ static const struct rule rules[] = {
      "%r: %n cannot know whether %p has newer data; connect it first, or `primary --force %r` if "
      "%p is dead"},
 
+    {COMMAND_INVALIDATE, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n has no disk whose data could be given up"},
+    {COMMAND_INVALIDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n is Primary and its data are in use; make it Secondary first"},
+    {COMMAND_INVALIDATE, 0, 0, CONNECTED, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0,
+     REPLICA_E_NOT_UPTODATE, "%r: %p is not UpToDate, and %n would have nobody to sync from"},
+
+    {COMMAND_INVALIDATE_REMOTE, 0, 0, ~(unsigned)CONNECTED, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %p is not connected; connect it first, or type `tapdrbdadm invalidate %r` there"},
+    {COMMAND_INVALIDATE_REMOTE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0,
+     REPLICA_E_NOT_UPTODATE, "%r: %n is not UpToDate, and %p would have nobody to sync from"},
+
+    {COMMAND_OUTDATE, 0, NO_DISK | BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: the disk of %n is not even consistent"},
+    {COMMAND_OUTDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n is Primary: what is in use is not outdated"},
+    {COMMAND_OUTDATE, 0, 0, ~(unsigned)UNLINKED, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n is connected to %p and gets what is new; disconnect first"},
+
+    {COMMAND_RESUME_IO, BIT(REPLICA_ROLE_SECONDARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n is Secondary: no guest's I/O waits here"},
+    {COMMAND_RESUME_IO, 0, 0, CONNECTED, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %p is connected and no I/O is frozen"},
+
     {COMMAND_VERIFY, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
      "%r: a verification needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
     {COMMAND_VERIFY, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
@@ -92,7 +117,7 @@ static enum state_link link_of(const struct core *core)
     if (session_handshaking(core))
         return LINKED_HANDSHAKE;
     if (!session_live(core))
-        return LINKED_NOT;
+        return core->loss.phase == LOSS_FROZEN ? LINKED_FROZEN : LINKED_NOT;
     return core->session.side == SYNC_NONE ? LINKED_LIVE : LINKED_SYNC;
 }
 

@@ -58,8 +58,10 @@ enum wire_type {
     WIRE_HANDOVER, /* a Primary answers PROMOTE: it will hand over (code 0), or why it does not */
     WIRE_VERIFY_READ, /* "what is your checksum of this range?" */
     WIRE_VERIFY_SUM,
-    WIRE_VERIFY_MARK, /* these blocks differ: they are out of sync */
-    WIRE_VERIFY_DONE, /* the asker asks no more; the other: its marks are durable */
+    WIRE_VERIFY_MARK,    /* these blocks differ: they are out of sync */
+    WIRE_VERIFY_DONE,    /* the asker asks no more; the other: its marks are durable */
+    WIRE_INVALIDATE,     /* "give your data up, and sync from me in full" */
+    WIRE_INVALIDATE_ACK, /* it is Inconsistent, durably, or a code */
     WIRE_TYPE_COUNT
 };
 

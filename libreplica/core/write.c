@@ -144,8 +144,14 @@ static bool admit(struct core *core, struct request *request)
  * them in the end. */
 static bool pump_admit(struct core *core)
 {
+    struct request *request;
     bool moved = false;
 
+    while (core->loss.phase == LOSS_FAILING && (request = request_queue_pop(&core->admit))) {
+        piece_over(core, request);
+        core->admit_ticket = 0;
+        moved = true;
+    }
     if (core->admit_ticket && !confirm_due(core, core->admit_ticket) && core_has_disk(core))
         return false;
     core->admit_ticket = 0;
@@ -231,7 +237,7 @@ static bool pump_start(struct core *core)
     while (core->start.first) {
         struct request *request = core->start.first;
 
-        if (!core_reachable(core)) {
+        if (!core_reachable(core) || core->loss.phase == LOSS_FAILING) {
             request_queue_pop(&core->start);
             piece_over(core, request);
         } else if (may_start(core, request)) {
@@ -330,8 +336,7 @@ void request_fail_waiting(struct core *core, int code)
         request->code = code;
         piece_over(core, request);
     }
-    while ((request = request_queue_pop(&core->flushes)))
-        request_complete(core, request, code);
+    request_fail_flushes(core, code);
     while ((request = request_queue_pop(&core->held)))
         request_complete(core, request, code);
 }
@@ -341,10 +346,11 @@ static bool pump_held(struct core *core)
     struct request *request;
     bool moved = false;
 
-    if (core->loss.phase != LOSS_NONE)
+    if (core->loss.phase != LOSS_NONE && core->loss.phase != LOSS_FAILING)
         return false;
     while ((request = request_queue_pop(&core->held))) {
-        request_complete(core, request, request->code);
+        request_complete(core, request,
+                         core->loss.phase == LOSS_FAILING ? REPLICA_E_IO : request->code);
         moved = true;
     }
     return moved;

@@ -34,10 +34,8 @@ struct config_resource {
     char key_file[512]; /* [CONFIG_DIR/NAME.key] PSK: 64 hex digits */
     char ca_file[512], certificate_file[512], private_key_file[512], peer_name[256];
     bool ping_interval_set;
-    uint64_t rekey_records; /* TLS records before a key update; tests lower it */
-    char handler_split_brain[512], handler_fence_peer[512], handler_unfence_peer[512];
-    char handler_before_resync_target[512], handler_after_resync_target[512];
-    char handler_local_io_error[512];
+    uint64_t rekey_records;           /* TLS records before a key update; tests lower it */
+    char handler[HANDLER_COUNT][512]; /* the scripts; empty: none */
 };
 
 /* All resources of a directory's *.res files (and global_common.conf's `common` section), in order

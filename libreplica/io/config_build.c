@@ -494,6 +494,13 @@ static int resource_finish(struct scope *scope, struct config_built *built)
     r->core.requests_max = REQUESTS_MAX;
     r->core.confirm_interval = CONFIRM_INTERVAL;
     r->core.al_extents = r->al_extents;
+    for (unsigned i = 0; i < HANDLER_COUNT; i++)
+        r->core.handlers |= *r->handler[i] ? 1u << i : 0;
+    if (r->core.fencing != CORE_FENCING_DONT_CARE && !*r->handler[HANDLER_FENCE_PEER])
+        return FAIL(scope, built->statement, REPLICA_E_INVALID,
+                    "resource %s: fencing needs the script that does it: write 'handlers { "
+                    "fence-peer \"COMMAND\"; }', or 'fencing dont-care;'",
+                    r->name);
     memcpy(r->core.resource, r->name, sizeof r->core.resource);
     memcpy(r->core.node, r->local.name, sizeof r->core.node);
     memcpy(r->core.peer_node, r->peer.name, sizeof r->core.peer_node);

@@ -227,14 +227,10 @@ static int lacking_check(const struct option *option, const struct config_statem
 static int later_fail(const struct option *option, const struct config_statement *statement,
                       struct replica_error *error)
 {
-    if (option->kind == OPTION_CHOICE)
-        return config_fail(statement, REPLICA_E_UNSUPPORTED, error,
-                           "'%s %s' is not in this version: write '%s %s;' or delete the line",
-                           option->name, config_statement_word(statement, 1)->text, option->name,
-                           option->words[0]);
     return config_fail(statement, REPLICA_E_UNSUPPORTED, error,
-                       "handlers are not run in this version: delete the line of '%s'",
-                       option->name);
+                       "'%s %s' is not in this version: write '%s %s;' or delete the line",
+                       option->name, config_statement_word(statement, 1)->text, option->name,
+                       option->words[0]);
 }
 
 static int choice_apply(const struct option *option, const struct config_statement *statement,
@@ -265,8 +261,6 @@ static int option_apply(const struct option *option, const struct config_stateme
     code = config_value_count(statement, 1, error);
     if (code)
         return code;
-    if (option->later)
-        return later_fail(option, statement, error);
     text = config_statement_word(statement, 1)->text;
     switch (option->kind) {
     case OPTION_TIME:

@@ -38,10 +38,6 @@
         .name = n, .kind = OPTION_CHOICE, .offset = FIELD(m), .initial = start, .usable = count, \
         .words = WORDS(__VA_ARGS__)                                                              \
     }
-#define HANDLER(n, m)                                                                              \
-    {                                                                                              \
-        .name = n, .kind = OPTION_TEXT, .offset = FIELD(m), .capacity = CAPACITY(m), .later = true \
-    }
 #define TEXT(n, m)                                                                  \
     {                                                                               \
         .name = n, .kind = OPTION_TEXT, .offset = FIELD(m), .capacity = CAPACITY(m) \
@@ -64,7 +60,7 @@
 #define LATER "this version cannot do it: delete the line"
 
 static const struct option options_options[] = {
-    CHOICE_OF(1, "on-peer-loss", core.on_peer_loss, CORE_PEER_LOSS_CONTINUE, "continue", "freeze"),
+    CHOICE("on-peer-loss", core.on_peer_loss, CORE_PEER_LOSS_CONTINUE, "continue", "freeze"),
     LACKING("auto-promote", "the Xen hotplug script promotes when a guest starts: delete the line",
             "no"),
     LACKING("quorum", "two nodes have no majority: delete the line", "off"),
@@ -91,8 +87,8 @@ static const struct option options_net[] = {
     TIME("ping-timeout", core.ping_timeout, 1, 300, 5, TENTH, "tenths of a second (5 is 0.5 s)"),
     TIME("connect-int", core.connect_interval, 1, 120, 10, SECOND, "seconds"),
     COUNT32("ko-count", core.ko_count, 0, 200, 7),
-    CHOICE_OF(1, "fencing", core.fencing, CORE_FENCING_DONT_CARE, "dont-care", "resource-only",
-              "resource-and-stonith"),
+    CHOICE("fencing", core.fencing, CORE_FENCING_DONT_CARE, "dont-care", "resource-only",
+           "resource-and-stonith"),
     CHOICE("auth", auth, CONFIG_AUTH_PSK, "psk", "x509"),
     PATH("key-file", key_file),
     PATH("ca-file", ca_file),
@@ -107,15 +103,17 @@ static const struct option options_net[] = {
     LACKING("allow-two-primaries",
             "live migration hands the Primary role over and never needs two: delete the line",
             "no"),
-    LACKING("after-sb-0pri", "automatic recovery is not in this version: write 'disconnect'",
-            "disconnect"),
-    LACKING("after-sb-1pri", "automatic recovery is not in this version: write 'disconnect'",
-            "disconnect"),
-    LACKING("after-sb-2pri", "automatic recovery is not in this version: write 'disconnect'",
-            "disconnect"),
+    CHOICE("after-sb-0pri", core.after_sb.none, SPLIT_0PRI_DISCONNECT, "disconnect",
+           "discard-younger-primary", "discard-older-primary", "discard-zero-changes",
+           "discard-least-changes", "discard-local", "discard-remote"),
+    CHOICE_OF(SPLIT_1PRI_COUNT, "after-sb-1pri", core.after_sb.one, SPLIT_1PRI_DISCONNECT,
+              "disconnect", "consensus", "discard-secondary", "call-pri-lost-after-sb",
+              "violently-as0p"),
+    CHOICE_OF(SPLIT_2PRI_COUNT, "after-sb-2pri", core.after_sb.two, SPLIT_2PRI_DISCONNECT,
+              "disconnect", "call-pri-lost-after-sb", "violently-as0p"),
     LACKING("always-asbp", LATER, "no"),
-    LACKING("rr-conflict", "automatic recovery is not in this version: write 'disconnect'",
-            "disconnect"),
+    CHOICE_OF(2, "rr-conflict", core.rr_conflict, CORE_RR_CONFLICT_DISCONNECT, "disconnect",
+              "call-pri-lost", "violently", "retry-connect", "auto-discard"),
     LACKING("shared-secret",
             "the secret of tapdisk-drbd is not in this file but in a key file of its own: delete "
             "the line, then run 'tapdrbdadm pair PEER-HOST' to make and install it",
@@ -182,18 +180,18 @@ static const struct option options_disk[] = {
 };
 
 static const struct option options_handlers[] = {
-    HANDLER("split-brain", handler_split_brain),
-    HANDLER("fence-peer", handler_fence_peer),
-    HANDLER("unfence-peer", handler_unfence_peer),
-    HANDLER("before-resync-target", handler_before_resync_target),
-    HANDLER("after-resync-target", handler_after_resync_target),
-    HANDLER("local-io-error", handler_local_io_error),
+    TEXT("split-brain", handler[HANDLER_SPLIT_BRAIN]),
+    TEXT("fence-peer", handler[HANDLER_FENCE_PEER]),
+    TEXT("unfence-peer", handler[HANDLER_UNFENCE_PEER]),
+    TEXT("before-resync-target", handler[HANDLER_BEFORE_RESYNC_TARGET]),
+    TEXT("after-resync-target", handler[HANDLER_AFTER_RESYNC_TARGET]),
+    TEXT("local-io-error", handler[HANDLER_LOCAL_IO_ERROR]),
     HARMLESS("before-resync-source"),
     HARMLESS("disconnected"),
-    HARMLESS("initial-split-brain"),
+    TEXT("initial-split-brain", handler[HANDLER_INITIAL_SPLIT_BRAIN]),
     HARMLESS("out-of-sync"),
-    HARMLESS("pri-lost"),
-    HARMLESS("pri-lost-after-sb"),
+    TEXT("pri-lost", handler[HANDLER_PRI_LOST]),
+    TEXT("pri-lost-after-sb", handler[HANDLER_PRI_LOST_AFTER_SB]),
     HARMLESS("pri-on-incon-degr"),
     HARMLESS("quorum-lost"),
     {0},

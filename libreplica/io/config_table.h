@@ -27,8 +27,7 @@ struct option {
     const char *unit;                   /* for messages */
     const char *const *words;           /* NULL-terminated */
     const char *advice;                 /* LACKING: what to do about it */
-    bool later;      /* the fields are there, what follows them is not: as if lacking */
-    unsigned usable; /* CHOICE: how many of `words`, from the first on; 0: all */
+    unsigned usable;                    /* CHOICE: how many of `words`, from the first on; 0: all */
 };
 
 /* `options` ends with an entry without a name. */

@@ -166,8 +166,21 @@ static const struct core_command core_commands[] = {
     {"connect", COMMAND_CONNECT, false, "discard-my-data", COMMAND_DISCARD_MY_DATA},
     {"disconnect", COMMAND_DISCONNECT, false, "force", COMMAND_FORCE},
     {"new-current-uuid", COMMAND_NEW_UUID, false, "clear-bitmap", COMMAND_CLEAR_BITMAP},
+    {"invalidate", COMMAND_INVALIDATE, true, NULL, 0},
+    {"invalidate-remote", COMMAND_INVALIDATE_REMOTE, false, NULL, 0},
+    {"outdate", COMMAND_OUTDATE, false, NULL, 0},
     {"down", COMMAND_DOWN, true, NULL, 0},
 };
+
+/* Ends a freeze, which another command may be waiting for: not queued behind it. */
+static bool run_resume(struct replica *replica, struct replica_control_request *request,
+                       const char *name)
+{
+    if (strcmp(name, "resume-io") != 0)
+        return false;
+    driver_command_now(replica->driver, COMMAND_RESUME_IO, core_done, request);
+    return true;
+}
 
 static bool run_core_command(struct replica *replica, struct replica_control_request *request,
                              const char *name, const json_t *object)
@@ -328,7 +341,7 @@ void control_command(struct control_client *client, const json_t *object, const 
     else if (strcmp(name, "show-gi") == 0)
         run_generations(replica, request);
     else if (!run_core_command(replica, request, name, object) &&
-             !run_verify(replica, request, name, object) &&
+             !run_resume(replica, request, name) && !run_verify(replica, request, name, object) &&
              !run_wait(replica, request, name, object))
         run_unknown(replica, request, name, text);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* driver.c - see driver.h; the disk is in driver_disk.c. */
+/* driver.c - see driver.h; the disk is in driver_disk.c, handlers are in driver_handler.c. */
 #include "driver_private.h"
 
 #include <errno.h>
@@ -78,6 +78,11 @@ static void run_answer(struct driver *driver, const struct action *action)
 {
     struct queued_command *command = action->answer.cookie;
 
+    if (command == driver->urgent) {
+        driver->urgent = NULL;
+        command_over(command, action->answer.code, action->answer.text);
+        return;
+    }
     if (command != driver->command)
         return;
     driver->command = NULL;
@@ -150,7 +155,7 @@ static void run_action(struct driver *driver, const struct action *action)
         run_answer(driver, action);
         break;
     case ACTION_HANDLER:
-        log_line(driver->setup.log, LOG_NOTICE, "handler %u is not run", action->handler.handler);
+        driver_handler_run(driver, action);
         break;
     case ACTION_STATE_CHANGED:
         driver->changed = true;
@@ -293,6 +298,23 @@ static void queue_command(struct driver *driver, const struct queued_command *wa
     loop_kick(driver->setup.loop);
 }
 
+void driver_command_now(struct driver *driver, enum command_kind kind, replica_done *done,
+                        void *argument)
+{
+    struct queued_command *command = calloc(1, sizeof *command);
+    struct event event = {.kind = EVENT_COMMAND, .command = {.kind = kind, .cookie = command}};
+
+    if (!command || driver->urgent) {
+        free(command);
+        if (done)
+            done(argument, REPLICA_E_MEMORY, "out of memory");
+        return;
+    }
+    *command = (struct queued_command){.kind = kind, .done = done, .argument = argument};
+    driver->urgent = command;
+    driver_step(driver, &event); /* which answers it */
+}
+
 void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
                     replica_done *done, void *argument)
 {
@@ -365,6 +387,7 @@ static void turn_end(void *argument)
         driver_disk_feed(driver);
         link_room(driver->link);
     }
+    driver_handlers_tell(driver);
     start_requests(driver);
     answer_handover(driver);
     start_commands(driver);
@@ -410,6 +433,7 @@ static int make_core(struct driver *driver, struct replica_error *error)
 static void driver_free(struct driver *driver)
 {
     loop_unhook(driver->setup.loop, driver);
+    handlers_free(driver->handlers);
     link_free(driver->link);
     replica_timer_free(driver->timer);
     core_free(driver->core);
@@ -435,6 +459,9 @@ int driver_new(struct driver **driver, const struct driver_setup *setup,
     if (code == 0)
         code = link_new(&made->link, setup->loop, setup->log, setup->resource, setup->link_pool,
                         &link_events, made, error);
+    if (code == 0)
+        code = handlers_new(&made->handlers, setup->loop, setup->log, setup->resource,
+                            driver_handler_done, made);
     if (code == 0 && (make_pools(made) != 0 ||
                       replica_timer_new(setup->loop, timer_expired, made, &made->timer) != 0 ||
                       loop_hook(setup->loop, turn_end, made) != 0))

@@ -47,6 +47,10 @@ void driver_submit(struct driver *driver, struct replica_request *request);
 void driver_command(struct driver *driver, enum command_kind kind, uint32_t flags,
                     replica_done *done, void *argument);
 
+/* The same, ahead of what waits; only for a command that the core never makes wait. */
+void driver_command_now(struct driver *driver, enum command_kind kind, replica_done *done,
+                        void *argument);
+
 /* As replica_handover_answer. */
 void driver_handover_answer(struct driver *driver, uint32_t number, int code, const char *text);
 /* COMMAND_VERIFY, from byte `start` to `stop`; 0: to the end. */

@@ -8,6 +8,7 @@
 
 #include "digest.h"
 #include "driver.h"
+#include "handlers.h"
 
 enum { ENTROPY_WORDS = 64 };
 
@@ -29,10 +30,19 @@ struct queued_command {
     struct queued_command *next;
 };
 
+/* How a script has ended; the core is told at the turn's end. */
+struct handler_answer {
+    bool there;
+    uint32_t serial;
+    int status;
+};
+
 struct driver {
     struct driver_setup setup;
     struct core *core;
     struct link *link;
+    struct handlers *handlers;
+    struct handler_answer answers[HANDLER_COUNT];
     struct replica_timer *timer;
     uint64_t deadline;
     struct actions actions;
@@ -49,6 +59,7 @@ struct driver {
     struct replica_request *waiting, **waiting_last;
     struct queued_command *commands, **commands_last;
     struct queued_command *command; /* the one inside the core */
+    struct queued_command *urgent;  /* of driver_command_now; asked, and not answered yet */
 
     struct {
         bool due;
@@ -66,6 +77,13 @@ struct driver {
 
 /* Gives the event to the core and carries out what it answers. */
 void driver_step(struct driver *driver, struct event *event);
+
+/* ---- driver_handler.c ---------------------------------------------------------------------- */
+
+void driver_handler_run(struct driver *driver, const struct action *action);
+/* A handlers_done; the core is told by driver_handlers_tell, in the turn's end. */
+void driver_handler_done(void *argument, enum core_handler handler, uint32_t serial, int status);
+void driver_handlers_tell(struct driver *driver);
 
 /* ---- driver_disk.c ------------------------------------------------------------------------- */
 

@@ -236,6 +236,24 @@ static json_t *extra_json(struct replica *replica)
     return object ? object : json_object();
 }
 
+/* What a Primary is doing without its peer: since when, and how much of it only this host has. */
+static json_t *peer_loss_json(const struct replica *replica, const struct core_status *status)
+{
+    const struct core_config *core = &replica->resource.core;
+    bool alone = status->alone_since > 0 && status->connection != REPLICA_CONNECTION_CONNECTED;
+    uint64_t now = replica_loop_now(replica->loop);
+
+    return json_pack("{s:s s:s s:b s:b s:b s:I s:I}", "policy",
+                     core->on_peer_loss == CORE_PEER_LOSS_FREEZE ? "freeze" : "continue", "fencing",
+                     core->fencing == CORE_FENCING_DONT_CARE       ? "dont-care"
+                     : core->fencing == CORE_FENCING_RESOURCE_ONLY ? "resource-only"
+                                                                   : "resource-and-stonith",
+                     "alone", alone, "frozen", status->frozen, "fence-peer-runs", status->fencing,
+                     "seconds", (json_int_t)(alone ? (now - status->alone_since) / ns_a_second : 0),
+                     "blocks-at-risk",
+                     (json_int_t)(alone ? status->out_of_sync_bytes / REPLICA_BLOCK_BYTES : 0));
+}
+
 /* What is waited for, and for how long. */
 static json_t *handover_json(const struct replica *replica, const struct core_status *status)
 {
@@ -259,6 +277,7 @@ static json_t *ours_json(struct replica *replica, const struct core_status *stat
     if (status->handover != REPLICA_HANDOVER_NONE)
         put(&object, "handover", handover_json(replica, status));
     put(&object, "io-suspended", json_boolean(status->io_suspended));
+    put(&object, "peer-loss", peer_loss_json(replica, status));
     put(&object, "epoch", json_integer((json_int_t)status->epoch));
     put(&object, "current-uuid", json_string(uuid));
     put(&object, "direct-io", json_boolean(disk_is_direct(replica->disk)));

@@ -21,6 +21,9 @@ enum fault {
     FAULT_DISCONNECT,
     FAULT_INTRUDE, /* promote on the peer of a Primary */
     FAULT_DOWN,
+    FAULT_INVALIDATE,
+    FAULT_INVALIDATE_REMOTE,
+    FAULT_OUTDATE,
     FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
     FAULT_COUNT
 };
@@ -29,14 +32,25 @@ static const struct {
     const char *name;
     uint32_t weight;
 } faults[FAULT_COUNT] = {
-    [FAULT_CUT] = {"cut", 14},          [FAULT_HALF_OPEN] = {"half-open", 6},
-    [FAULT_BLACK_HOLE] = {"hole", 10},  [FAULT_SLOW] = {"slow", 4},
-    [FAULT_STALL_DISK] = {"stall", 8},  [FAULT_FREEZE] = {"freeze", 4},
-    [FAULT_KILL] = {"kill", 10},        [FAULT_POWER] = {"power", 12},
-    [FAULT_BOTH] = {"both", 8},         [FAULT_MID_STEP] = {"mid-step", 14},
-    [FAULT_HANDOVER] = {"handover", 8}, [FAULT_DISCONNECT] = {"disconnect", 5},
-    [FAULT_INTRUDE] = {"intrude", 4},   [FAULT_DOWN] = {"down", 3},
-    [FAULT_MIGRATE] = {"migrate", 24},  [FAULT_VERIFY] = {"verify", 6},
+    [FAULT_CUT] = {"cut", 14},
+    [FAULT_HALF_OPEN] = {"half-open", 6},
+    [FAULT_BLACK_HOLE] = {"hole", 10},
+    [FAULT_SLOW] = {"slow", 4},
+    [FAULT_STALL_DISK] = {"stall", 8},
+    [FAULT_FREEZE] = {"freeze", 4},
+    [FAULT_KILL] = {"kill", 10},
+    [FAULT_POWER] = {"power", 12},
+    [FAULT_BOTH] = {"both", 8},
+    [FAULT_MID_STEP] = {"mid-step", 14},
+    [FAULT_HANDOVER] = {"handover", 8},
+    [FAULT_DISCONNECT] = {"disconnect", 5},
+    [FAULT_INTRUDE] = {"intrude", 4},
+    [FAULT_DOWN] = {"down", 3},
+    [FAULT_MIGRATE] = {"migrate", 24},
+    [FAULT_VERIFY] = {"verify", 6},
+    [FAULT_INVALIDATE] = {"invalidate", 3},
+    [FAULT_INVALIDATE_REMOTE] = {"invalidate-remote", 3},
+    [FAULT_OUTDATE] = {"outdate", 3},
 };
 
 static enum fault fault_draw(struct sim_world *world)
@@ -208,6 +222,15 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_DOWN:
         fault_down(world);
+        break;
+    case FAULT_INVALIDATE:
+        admin_invalidate(victim);
+        break;
+    case FAULT_INVALIDATE_REMOTE:
+        admin_invalidate_remote(victim);
+        break;
+    case FAULT_OUTDATE:
+        admin_outdate(victim);
         break;
     case FAULT_VERIFY:
         if (victim->up && victim->attached && !victim->frozen)

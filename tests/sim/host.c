@@ -60,7 +60,16 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
                                    .connect_interval = 30 * MS,
                                    .ko_count = 7,
                                    .confirm_interval = 10 * MS,
-                                   .verify_digest = CORE_DIGEST_SHA256};
+                                   .verify_digest = CORE_DIGEST_SHA256,
+                                   .fencing = profile->fencing,
+                                   .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE
+                                                                   : CORE_PEER_LOSS_CONTINUE};
+
+    if (profile->fencing != CORE_FENCING_DONT_CARE)
+        config->handlers |= 1u << HANDLER_FENCE_PEER;
+    if (profile->handlers)
+        config->handlers |= 1u << HANDLER_BEFORE_RESYNC_TARGET | 1u << HANDLER_AFTER_RESYNC_TARGET |
+                            1u << HANDLER_UNFENCE_PEER;
     memcpy(config->node, name[host->index], strlen(name[host->index]) + 1);
     memcpy(config->peer_node, name[1 - host->index], strlen(name[1 - host->index]) + 1);
 }
@@ -257,8 +266,8 @@ static void host_act(struct sim_host *host, const struct action *action)
         host_answer(host, action);
         break;
     case ACTION_HANDLER:
-        world_at(world, SIM_HANDLER, host->index, world->now + MS, action->handler.handler,
-                 host->process);
+        world_at(world, SIM_HANDLER, host->index, world->now + sim_below(world, 20) * MS,
+                 (uint32_t)action->handler.handler | action->handler.serial << 8, host->process);
         break;
     case ACTION_HANDOVER_ASK:
         migrate_asked(host, action->handover_ask.number, action->handover_ask.take_back);

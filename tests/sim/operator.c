@@ -149,6 +149,10 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
         break;
     case COMMAND_ATTACH:
     case COMMAND_DISCONNECT:
+    case COMMAND_INVALIDATE:
+    case COMMAND_INVALIDATE_REMOTE:
+    case COMMAND_OUTDATE:
+    case COMMAND_RESUME_IO:
     case COMMAND_VERIFY:
     case COMMAND_KIND_COUNT:
         break;
@@ -177,6 +181,9 @@ static void look_after_host(struct sim_host *host)
     if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&
         !(shall_resolve(world) && has_refused(host)))
         host_command(host, COMMAND_CONNECT, 0);
+    if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
+        host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)
+        host_command(host, COMMAND_RESUME_IO, 0);
     if (host->guest.running)
         guest_wake(host);
 }
@@ -302,13 +309,24 @@ static bool look_resolve(struct sim_world *world)
     return true;
 }
 
-/* Since when has no guest run, and could none be started? */
+/* No guest could be started here, or it runs and is frozen for good: nobody types resume-io while
+ * the peer is Primary too. */
+static bool is_stuck(struct sim_host *host)
+{
+    if (!ready(host))
+        return false;
+    if (host->guest.running)
+        return host->status.frozen && host_peer(host)->status.role == REPLICA_ROLE_PRIMARY;
+    return !operator_safe(host);
+}
+
+/* Since when has no guest got on, and could none be started? */
 static void look_stalled(struct sim_world *world)
 {
-    bool stalled = world->prepared && !running_guest(world) && operator_idle(world);
+    bool stalled = world->prepared && operator_idle(world);
 
     for (unsigned i = 0; i < SIM_HOSTS && stalled; i++)
-        stalled = ready(&world->host[i]) && !operator_safe(&world->host[i]);
+        stalled = is_stuck(&world->host[i]);
     if (!stalled)
         world->stalled_since = world->now;
 }

@@ -16,6 +16,10 @@ static void profile_draw(struct sim_world *world)
                  : start < 8 ? START_NEW_UUID
                              : START_FIRST_SYNC,
         .reckless = sim_chance(world, 8),
+        .fencing =
+            sim_chance(world, 3) ? (enum core_fencing)sim_below(world, 3) : CORE_FENCING_DONT_CARE,
+        .freeze = sim_chance(world, 8),
+        .handlers = sim_chance(world, 4),
         .wire = sim_chance(world, 4),
         .shuffle = sim_chance(world, 2),
         .sectors = extents * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),

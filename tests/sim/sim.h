@@ -303,9 +303,12 @@ enum sim_start { START_IN_SYNC, START_NEW_UUID, START_FIRST_SYNC, START_COUNT };
 /* What is drawn once for each schedule. */
 struct sim_profile {
     enum sim_start start;
-    bool reckless;    /* the operator may cause split brain */
-    bool wire;        /* messages are encoded and decoded on their way */
-    bool shuffle;     /* actions of one step in random order */
+    bool reckless; /* the operator may cause split brain */
+    bool wire;     /* messages are encoded and decoded on their way */
+    bool shuffle;  /* actions of one step in random order */
+    enum core_fencing fencing;
+    bool freeze;      /* on-peer-loss freeze */
+    bool handlers;    /* the resync handlers have scripts */
     uint32_t sectors; /* of the data disks */
     uint32_t al_extents, requests_max, depth;
     uint32_t spots, spot_sectors; /* where guests write */
@@ -351,7 +354,7 @@ struct sim_world {
     bool prepared;               /* the first data set exists */
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
-    uint64_t stalled_since;      /* no guest runs, and none could be started; ns */
+    uint64_t stalled_since;      /* no guest gets on, and none could be started; ns */
     bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
     struct sim_migration migration;
@@ -476,6 +479,15 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
                        const char *text);
 /* True when no acknowledged write can be lost by making this host Primary. */
 bool operator_safe(struct sim_host *host);
+
+/* ---- admin.c: what is typed at any moment, and what the handlers' scripts do
+ * ---------------------------------------------------------------------------------------------- */
+
+void admin_invalidate(struct sim_host *host);
+void admin_invalidate_remote(struct sim_host *host);
+void admin_outdate(struct sim_host *host);
+void admin_handler(struct sim_host *host, uint32_t argument); /* it has come to its end */
+
 void fault_plan(struct sim_world *world); /* when the next one comes */
 void fault_next(struct sim_world *world);
 void fault_heal(struct sim_world *world); /* no more of them; what is broken is repaired */

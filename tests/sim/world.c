@@ -212,14 +212,6 @@ static bool entry_stale(const struct sim_world *world, const struct sim_entry *e
     return false;
 }
 
-static void handler_done(struct sim_host *host, uint32_t handler)
-{
-    struct event event = {.kind = EVENT_HANDLER_DONE};
-
-    event.handler_done.handler = handler;
-    host_event(host, &event);
-}
-
 static void entry_run(struct sim_world *world, const struct sim_entry *entry)
 {
     struct sim_host *host = &world->host[entry->host];
@@ -259,7 +251,7 @@ static void entry_run(struct sim_world *world, const struct sim_entry *entry)
         host->frozen = false;
         break;
     case SIM_HANDLER:
-        handler_done(host, entry->argument);
+        admin_handler(host, entry->argument);
         break;
     case SIM_HANDOVER:
         migrate_answer(host, entry->argument);

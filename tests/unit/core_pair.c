@@ -161,8 +161,11 @@ static void take_action(struct pair_node *node, const struct action *action)
     case ACTION_LOG:
         trace(node, "log %s", action->log.text);
         break;
-    case ACTION_STATE_CHANGED:
     case ACTION_HANDLER:
+        trace(node, "handler %d", (int)action->handler.handler);
+        node->handler_serial = action->handler.serial;
+        break;
+    case ACTION_STATE_CHANGED:
     case ACTION_KIND_COUNT:
         break;
     }

@@ -56,7 +56,8 @@ struct pair_node {
     int answer_code;                                  /* of the last command */
     bool answered;
     char answer_text[ACTION_TEXT_MAX];
-    int handover_code; /* the shell's answer to ACTION_HANDOVER_ASK */
+    uint32_t handler_serial; /* of the last ACTION_HANDLER */
+    int handover_code;       /* the shell's answer to ACTION_HANDOVER_ASK */
     const char *handover_text;
     bool handover_late;       /* the test answers by pair_handover_answer */
     uint32_t handover_number; /* of the last question */
@@ -73,6 +74,7 @@ struct pair_request {
 
 struct pair {
     struct pair_node node[2];
+    struct core_config policies; /* only what pair_tune copies; of the next attach */
     bool linked;
     uint64_t now, entropy;
     uint64_t resync_rate; /* c-max-rate of the cores that are attached from now on */
@@ -106,6 +108,12 @@ int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint
 int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop);
 /* Only gives it. */
 void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
+
+/* Both nodes anew, with the policies (fencing, on_peer_loss, handlers, after_sb) that are set in
+ * `pair->policies`. What they hold on disk stays. */
+void pair_restart(struct pair *pair);
+/* A handler's script ends. */
+void pair_handler_done(struct pair *pair, unsigned index, enum core_handler handler, int status);
 
 /* Connects, clears the bitmap of new disks; both UpToDate afterwards. */
 void pair_clear(struct pair *pair);

@@ -49,6 +49,10 @@ void pair_attach(struct pair *pair, unsigned index)
     };
     struct replica_error error;
 
+    config.fencing = pair->policies.fencing;
+    config.on_peer_loss = pair->policies.on_peer_loss;
+    config.handlers = pair->policies.handlers;
+    config.after_sb = pair->policies.after_sb;
     config.resync_rate_max = pair->resync_rate;
     snprintf(config.node, sizeof config.node, "%s", index ? "beta" : "alpha");
     snprintf(config.peer_node, sizeof config.peer_node, "%s", index ? "alpha" : "beta");
@@ -84,6 +88,25 @@ void pair_crash(struct pair *pair, unsigned index)
     free(node->actions.list);
     node->wants_link = false;
     pair_cut(pair, REPLICA_E_LINK);
+}
+
+void pair_restart(struct pair *pair)
+{
+    for (unsigned i = 0; i < 2; i++)
+        pair_crash(pair, i);
+    for (unsigned i = 0; i < 2; i++)
+        pair_attach(pair, i);
+}
+
+void pair_handler_done(struct pair *pair, unsigned index, enum core_handler handler, int status)
+{
+    struct pair_node *node = &pair->node[index];
+    struct event event = {
+        .kind = EVENT_HANDLER_DONE,
+        .handler_done = {.handler = handler, .serial = node->handler_serial, .status = status}};
+
+    pair_step(node, &event);
+    pair_run(pair);
 }
 
 void pair_free(struct pair *pair)

@@ -101,6 +101,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_PROMOTE_ACK:
     case WIRE_NEW_UUID_ACK:
     case WIRE_RESYNC_ACK:
+    case WIRE_INVALIDATE_ACK:
         message.code = coin ? REPLICA_E_IO : 0;
         break;
     case WIRE_VERIFY_SUM:
@@ -118,6 +119,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_NEW_UUID:
     case WIRE_BITMAP_DONE:
     case WIRE_RESYNC_DONE:
+    case WIRE_INVALIDATE:
     case WIRE_VERIFY_DONE:
     case WIRE_TYPE_COUNT:
         break;

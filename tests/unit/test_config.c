@@ -263,14 +263,9 @@ static const struct {
      "vm1.res:2: 'shared-secret' is unknown to tapdisk-drbd though DRBD has it: the secret of "
      "tapdisk-drbd is not in this file but in a key file of its own: delete the line, then run "
      "'tapdrbdadm pair PEER-HOST' to make and install it"},
-    {NET("fencing resource-only;"), REPLICA_E_UNSUPPORTED,
-     "vm1.res:2: 'fencing resource-only' is not in this version: write 'fencing dont-care;' or "
-     "delete the line"},
-    {RESOURCE("options { on-peer-loss freeze; }"), REPLICA_E_UNSUPPORTED,
-     "vm1.res:2: 'on-peer-loss freeze' is not in this version: write 'on-peer-loss continue;' or "
-     "delete the line"},
-    {RESOURCE("handlers { split-brain /bin/true; }"), REPLICA_E_UNSUPPORTED,
-     "vm1.res:2: handlers are not run in this version: delete the line of 'split-brain'"},
+    {NET("fencing resource-only;"), REPLICA_E_INVALID,
+     "vm1.res:1: resource vm1: fencing needs the script that does it: write 'handlers { fence-peer "
+     "\"COMMAND\"; }', or 'fencing dont-care;'"},
     {RESOURCE("volume 1 { disk /dev/y; }"), REPLICA_E_UNSUPPORTED,
      "vm1.res:2: 'volume 1' is unknown to tapdisk-drbd though DRBD has it: a resource has the one "
      "volume 0: make a second resource"},

@@ -63,6 +63,11 @@ START_TEST(test_watch_is_level_triggered)
 }
 END_TEST
 
+static bool has_read_two(void *argument)
+{
+    return ((struct reader *)argument)->calls >= 2;
+}
+
 static void set_flag(void *argument)
 {
     *(bool *)argument = true;
@@ -81,6 +86,7 @@ START_TEST(test_unwatch_inside)
     ck_assert_int_eq(write(pair[1], "12345", 5), 5);
     ck_assert_int_eq(
         replica_loop_watch(help.loop, pair[0], false, read_one, &reader, &reader.watch), 0);
+    io_help_run(&help, has_read_two, &reader);
     ck_assert_int_eq(replica_timer_new(help.loop, set_flag, &late, &timer), 0);
     replica_timer_set(timer, replica_loop_now(help.loop) + 20 * ms);
     io_help_run(&help, io_help_flag, &late);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * admin.c - what somebody types at any moment, and what the handlers' scripts do.
+ *
+ * Data are given up only where the other host's disk holds all of it: what the guest was told
+ * must be there after any of this. Outdating a host is done only while the other one is not.
+ */
+#include "sim.h"
+
+static bool is_typable(const struct sim_host *host)
+{
+    return host->up && host->attached && !host->frozen;
+}
+
+/* Nothing that counts is lost when `host` is overwritten with what its peer has. */
+static bool is_spare(struct sim_host *host)
+{
+    const struct sim_oracle *oracle = &host->world->oracle;
+    struct sim_host *peer = host_peer(host);
+    const struct metadata_superblock *truth = meta_truth(peer);
+    uint32_t good = METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
+
+    if (!truth || (truth->flags & good) != good || peer->status.disk != REPLICA_DISK_UPTODATE ||
+        host->status.role == REPLICA_ROLE_PRIMARY)
+        return false;
+    for (uint32_t i = 0; i < host->world->profile.sectors; i++)
+        if (oracle->floor[host->index][i] > oracle->floor[peer->index][i])
+            return false;
+    return true;
+}
+
+void admin_invalidate(struct sim_host *host)
+{
+    if (is_typable(host) && is_spare(host))
+        host_command(host, COMMAND_INVALIDATE, 0);
+}
+
+void admin_invalidate_remote(struct sim_host *host)
+{
+    if (is_typable(host) && is_spare(host_peer(host)))
+        host_command(host, COMMAND_INVALIDATE_REMOTE, 0);
+}
+
+static bool is_good(struct sim_host *host)
+{
+    const struct metadata_superblock *truth = meta_truth(host);
+
+    return truth && (truth->flags & METADATA_CONSISTENT) && (truth->flags & METADATA_WAS_UPTODATE);
+}
+
+void admin_outdate(struct sim_host *host)
+{
+    if (is_typable(host) && is_good(host_peer(host)))
+        host_command(host, COMMAND_OUTDATE, 0);
+}
+
+/* ---- handlers ------------------------------------------------------------------------------ */
+
+/* fence-peer by a path of its own: outdates a peer that runs, shoots it, or finds it dead. */
+static int fence(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_host *peer = host_peer(host);
+
+    if (is_typable(peer) && peer->status.role == REPLICA_ROLE_PRIMARY)
+        return 6;
+    if (!peer->up || world->healing)
+        return 5;
+    if (sim_chance(world, 12))
+        return 1;
+    if (is_typable(peer) && sim_chance(world, 2)) {
+        admin_outdate(peer);
+        return 4;
+    }
+    host_crash(peer, true);
+    peer->boot_at = world->now + sim_below(world, 200) * MS;
+    return 7;
+}
+
+void admin_handler(struct sim_host *host, uint32_t argument)
+{
+    struct event event = {.kind = EVENT_HANDLER_DONE};
+
+    event.handler_done.handler = (enum core_handler)(argument & 0xff);
+    event.handler_done.serial = argument >> 8;
+    if (event.handler_done.handler == HANDLER_FENCE_PEER)
+        event.handler_done.status = fence(host);
+    else
+        event.handler_done.status = sim_chance(host->world, 16);
+    TRACE(host->world, "%c: handler %d ends with %d", 'A' + host->index,
+          (int)event.handler_done.handler, event.handler_done.status);
+    if (host->up)
+        host_event(host, &event);
+}
