@@ -44,6 +44,10 @@ struct replica_buffer *pair_buffer_new(struct pair *pair, uint32_t length)
     buffer->length = length;
     buffer->holders = 1;
     buffer->pair = pair;
+    buffer->older = pair->newest;
+    if (pair->newest)
+        pair->newest->newer = buffer;
+    pair->newest = buffer;
     pair->buffers++;
     return buffer;
 }
@@ -53,6 +57,12 @@ void pair_buffer_put(struct replica_buffer *buffer)
     if (!buffer || --buffer->holders > 0)
         return;
     buffer->pair->buffers--;
+    if (buffer->newer)
+        buffer->newer->older = buffer->older;
+    else
+        buffer->pair->newest = buffer->older;
+    if (buffer->older)
+        buffer->older->newer = buffer->newer;
     free(buffer->data);
     free(buffer);
 }

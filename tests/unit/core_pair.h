@@ -37,6 +37,7 @@ struct replica_buffer {
     unsigned holders; /* the core, I/O, messages, the guest */
     bool core;        /* the core holds it */
     struct pair *pair;
+    struct replica_buffer *older, *newer; /* of all that exist */
 };
 
 struct pair_item;
@@ -84,7 +85,8 @@ struct pair {
     char *trace[PAIR_TRACE];
     unsigned traced;
     unsigned buffers; /* that exist */
-    bool crashed;     /* a core died with buffers in its hands */
+    struct replica_buffer *newest;
+    bool crashed; /* a core died with buffers in its hands */
 };
 
 /* Two fresh disks (create-md), attached. `data_bytes` each. */

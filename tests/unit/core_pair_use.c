@@ -124,6 +124,10 @@ void pair_free(struct pair *pair)
     for (unsigned i = 0; i < pair->requests; i++)
         pair_buffer_put(pair->request[i].buffer);
     ck_assert_msg(pair->crashed || pair->buffers == 0, "%u buffers leaked", pair->buffers);
+    while (pair->newest) { /* what a core had when it died */
+        pair->newest->holders = 1;
+        pair_buffer_put(pair->newest);
+    }
     for (unsigned i = 0; i < pair->traced; i++)
         free(pair->trace[i]);
     free(pair);
