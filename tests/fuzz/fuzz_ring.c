@@ -86,6 +86,8 @@ static void queue_check(const struct queue *queue)
     fuzz_require(ring->response_next - ring->response_pushed <= ring->entries);
     for (const struct request *request = queue->free; request; request = request->next)
         fuzz_require(++unused <= ring->entries);
+    for (const struct request *request = queue->answered; request; request = request->next)
+        fuzz_require(++unused <= ring->entries); /* not free before the guest is shown it */
     if (!ring->broken)
         fuzz_require(unused + busy == ring->entries);
 }
