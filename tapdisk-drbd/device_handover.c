@@ -49,7 +49,10 @@ bool device_may_yield(struct device *device, bool take_back, char *why, size_t w
         (void)snprintf(why, why_bytes, "its guest (domain %" PRIu32 ") is there, paused", domain);
         return take_back && has_never_run(device);
     case DOMAIN_RUNNING:
-        (void)snprintf(why, why_bytes, "its guest (domain %" PRIu32 ") runs there", domain);
+        (void)snprintf(why, why_bytes,
+                       "its guest (domain %" PRIu32
+                       ") runs there; shut that guest down, or move it with xl migrate",
+                       domain);
         return false;
     case DOMAIN_UNKNOWN:
     case DOMAIN_STATE_COUNT:

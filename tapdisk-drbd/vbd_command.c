@@ -44,7 +44,13 @@ static const char *resource_of(const char *params)
 
 static enum vbd_exit say(enum vbd_exit status, const char *resource, const char *text)
 {
-    (void)printf("%s: %s\n", resource, text);
+    size_t length = strlen(resource);
+
+    /* The library's words begin with the resource's name already. */
+    if (strncmp(text, resource, length) == 0 && text[length] == ':')
+        (void)printf("%s\n", text);
+    else
+        (void)printf("%s: %s\n", resource, text);
     return status;
 }
 

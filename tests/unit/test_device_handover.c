@@ -69,7 +69,9 @@ START_TEST(running_guest_is_not_taken_from)
 
     connect_all(&front);
     peer_asks(1, false);
-    expect_answer(1, REPLICA_E_PEER_PRIMARY, "its guest (domain 7) runs there");
+    expect_answer(1, REPLICA_E_PEER_PRIMARY,
+                  "its guest (domain 7) runs there; shut that guest down, or move it with xl "
+                  "migrate");
     xenside_handover_ended(xen, 1, false);
     works(&front);
     fake_domain(7, FAKE_DOMAIN_PAUSED);

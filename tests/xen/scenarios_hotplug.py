@@ -62,7 +62,7 @@ def hotplug_errors(lab):
     second = lab.guest("vm2", [resource.disk_line()], memory=128)
     expect_refused(lab, alpha, second, "vm1 is attached for writing to domain "
                    f"{guest.domain_id()} already", "xl block-detach")
-    expect_refused(lab, beta, second, "alpha is Primary", "secondary vm1")
+    expect_refused(lab, beta, second, "alpha is Primary and its guest", "shut that guest down")
     guest.wait_writes(50, 60)
     guest.stop_stamping(load)
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
