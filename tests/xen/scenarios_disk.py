@@ -62,7 +62,7 @@ def write_compare(lab):
     write_and_compare(lab)
 
 
-@scenario("write-compare-pvh", product=True, suite="trixie", seconds=240)
+@scenario("write-compare-pvh", product=True, seconds=240)
 def write_compare_pvh(lab):
     """The same with a PVH guest."""
     write_and_compare(lab, kind="pvh", svm=True)
@@ -161,7 +161,7 @@ def beside_phy(lab):
     expect_same(lab, resource, disk_size(guest))
 
 
-@scenario("xl-day", product=True, suite="trixie", seconds=300)
+@scenario("xl-day", product=True, seconds=300)
 def xl_day(lab):
     """Reboot, destroy, block-attach and block-detach under load."""
     pair = lab.pair()

@@ -71,7 +71,7 @@ def kill_once(lab, pair, resource, chance, load, delay):
     guest.close()
 
 
-@scenario("ext4-failover", product=True, suite="trixie", late=True,
+@scenario("ext4-failover", product=True, late=True,
           seconds=240)
 def ext4_failover(lab):
     """ext4 in the guest passes fsck after its host was killed."""
@@ -146,7 +146,7 @@ def peer_stop(lab):
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
 
 
-@scenario("kill-secondary", product=True, suite="trixie", late=True,
+@scenario("kill-secondary", product=True, late=True,
           seconds=240)
 def kill_secondary(lab):
     """The peer's host dies: the guest goes on, and the pair heals."""

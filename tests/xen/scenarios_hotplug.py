@@ -79,7 +79,7 @@ def three_resources(lab, pair):
             for number, disk in enumerate(disks, 1)]
 
 
-@scenario("several-guests", product=True, only_ours=True, suite="trixie",
+@scenario("several-guests", product=True, only_ours=True,
           seconds=300)
 def several_guests(lab):
     """Three guests on three resources at once, on both hosts, and a phy: disk."""

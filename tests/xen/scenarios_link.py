@@ -56,7 +56,7 @@ def server_hello_version(payload):
     return struct.unpack_from(">H", payload, 9)[0]
 
 
-@scenario("wire", product=True, only_ours=True, suite="trixie", seconds=180)
+@scenario("wire", product=True, only_ours=True, seconds=180)
 def wire(lab):
     """A capture of the link: TLS 1.3 only, and no byte of the guest's."""
     pair = lab.pair()
