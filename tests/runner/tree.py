@@ -59,6 +59,8 @@ def impure_calls(directory):
         glob.glob(f"{directory}/libreplica/core/.libs/*.o")
     defined, wanted = set(), {}
     for path in objects:
+        if os.path.basename(path).startswith("tests_"):  # the simulator's, with planted bugs
+            continue
         done = subprocess.run(["nm", path], capture_output=True, text=True, check=False)
         for line in done.stdout.splitlines():
             kind, name = line.split()[-2:]
