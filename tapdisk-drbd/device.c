@@ -66,6 +66,11 @@ const struct device_place *device_place(const struct device *device)
     return &device->place;
 }
 
+uint32_t device_frontend_domain(const struct device *device)
+{
+    return device->nodes.frontend_domain;
+}
+
 const char *device_frontend_state(const struct device *device)
 {
     return device->frontend_state;
@@ -526,8 +531,13 @@ fail:
 
 void device_free(struct device *device)
 {
+    const struct clients *clients = device->host->clients;
+
     xenbus_unwatch(device->host->xenbus, device->frontend_state, "frontend");
     let_go(device);
+    /* What a device model still wanted has no guest any more; it cannot end while it waits. */
+    if (device->held && clients)
+        clients->drop(clients->argument, device->nodes.frontend_domain);
     claim_cancel(device->host->claim, &device->wait);
     device_answer(&device->add_done, device->add_argument, REPLICA_E_STATE, "the vbd is gone");
     if (device->claimed)
