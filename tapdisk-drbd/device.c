@@ -15,8 +15,9 @@
  * A HELD ring may have requests in slots that later responses have overwritten. It is not guessed
  * at: the guest waits, which loses nothing, and a toolstack can still close it.
  *
- * Before a RESUMING vbd asks for the role it gives the peer PEER_WAIT to connect: an operator may
- * have started the guest there, and then only the peer knows (P6).
+ * Before a vbd of another process's time asks for the role it gives the peer PEER_WAIT to connect:
+ * an operator may have started the guest there, and then only the peer knows (P6). That one has no
+ * ring is no difference: its guest may use it through the device model.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -483,7 +484,7 @@ static void take_over_from_the_dead(struct device *device)
 
     if (!device->nodes.added)
         return;
-    device->added = true;
+    device->added = device->inherited = true;
     if (device->nodes.state == XENBUS_CONNECTED &&
         (frontend == XENBUS_INITIALISED || frontend == XENBUS_CONNECTED)) {
         device->written = XENBUS_CONNECTED;
