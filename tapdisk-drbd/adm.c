@@ -69,6 +69,14 @@ static const struct adm_verb verbs[] = {
      "Where fencing or on-peer-loss has frozen the guest's I/O because the peer is lost and not\n"
      "known to stand still. MAKE SURE THAT IT DOES: a peer that goes on too is a split brain.",
      0, ADM_OPERANDS_RESOURCES, NULL, adm_resume_io},
+    {"pause-sync", "hold the resync back, until resume-sync",
+     "What is under way is finished; then no more is copied, now and after a reconnect, until\n"
+     "both hosts let it: each has a pause of its own, which ends by `resume-sync` on that host,\n"
+     "or with its tapdisk-drbd. The guest goes on, and its writes are replicated. `status` shows\n"
+     "PausedSyncS or PausedSyncT, and whose pause it is.",
+     0, ADM_OPERANDS_RESOURCES, NULL, adm_pause_sync},
+    {"resume-sync", "let the resync go on that this host has paused", NULL, 0,
+     ADM_OPERANDS_RESOURCES, NULL, adm_resume_sync},
     {"wait-connect", "wait until the peer is connected",
      "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
      ADM_OPERANDS_RESOURCES, NULL, adm_wait_connect},
@@ -139,12 +147,10 @@ static const struct {
     {"detach", "use `down`"},
     {"disk-options", "edit the *.res file, then `down` and `up`"},
     {"net-options", "edit the *.res file, then `down` and `up`"},
-    {"pause-sync", "resync control comes later"},
     {"peer-device-options", "edit the *.res file, then `down` and `up`"},
     {"resize", "resizing comes later"},
     {"resource-options", "edit the *.res file, then `down` and `up`"},
     {"restore-md", "use `create-md`"},
-    {"resume-sync", "resync control comes later"},
     {"suspend-io", "I/O control comes later"},
     {"wipe-md", "overwrite the metadata with wipefs or dd when the disk is reused"},
 };

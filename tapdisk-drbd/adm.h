@@ -93,6 +93,8 @@ int adm_invalidate(struct adm *adm, const char *resource);
 int adm_invalidate_remote(struct adm *adm, const char *resource);
 int adm_outdate(struct adm *adm, const char *resource);
 int adm_resume_io(struct adm *adm, const char *resource);
+int adm_pause_sync(struct adm *adm, const char *resource);
+int adm_resume_sync(struct adm *adm, const char *resource);
 int adm_verify(struct adm *adm, const char *resource);
 int adm_wait_connect(struct adm *adm, const char *resource);
 int adm_wait_sync(struct adm *adm, const char *resource);

@@ -105,6 +105,16 @@ int adm_resume_io(struct adm *adm, const char *resource)
     return ask_command(adm, resource, "resume-io");
 }
 
+int adm_pause_sync(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "pause-sync");
+}
+
+int adm_resume_sync(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "resume-sync");
+}
+
 int adm_verify(struct adm *adm, const char *resource)
 {
     return ask(adm, resource,

@@ -126,10 +126,20 @@ static bool is_syncing(const char *replication)
     return strstr(replication, "Sync") || strncmp(replication, "Verify", 6) == 0;
 }
 
+/* Who has to let the resync go on. */
+static void put_suspended(const char *suspended, FILE *out)
+{
+    if (strstr(suspended, "user"))
+        fputs("    paused on this host: tapdrbdadm resume-sync\n", out);
+    if (strstr(suspended, "peer"))
+        fputs("    paused on the peer: tapdrbdadm resume-sync there\n", out);
+}
+
 static void put_peer_device(const json_t *device, bool color, FILE *out)
 {
     const char *replication = text_of(device, "replication-state");
     const char *disk = text_of(device, "peer-disk-state");
+    const char *suspended = text_of(device, "resync-suspended");
     double done = 0;
     bool syncing = is_syncing(replication);
 
@@ -141,9 +151,12 @@ static void put_peer_device(const json_t *device, bool color, FILE *out)
     put_word(" peer-disk:", disk, color, out);
     if (syncing)
         fprintf(out, " done:%.2f", done);
+    if (*suspended && strcmp(suspended, "no") != 0)
+        fprintf(out, " resync-suspended:%s", suspended);
     fputc('\n', out);
     if (syncing)
         put_progress(device, done, out);
+    put_suspended(suspended, out);
 }
 
 /* How much the peer misses: what is at risk while it is away. */

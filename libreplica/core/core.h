@@ -121,6 +121,8 @@ enum command_kind {
     COMMAND_INVALIDATE, /* this node's data are given up: a full sync from the peer */
     COMMAND_INVALIDATE_REMOTE, /* the peer's are */
     COMMAND_OUTDATE,           /* the peer has newer data, says whoever fences this node */
+    COMMAND_PAUSE_SYNC,        /* holds a resync back, this one and later ones; never waits */
+    COMMAND_RESUME_SYNC,       /* no more; never waits */
     COMMAND_RESUME_IO,         /* ends a freeze: go on without the peer; never waits */
     COMMAND_VERIFY, /* compare with the peer from `start` to `stop`; answered when it begins */
     COMMAND_DOWN,   /* demote, disconnect, flush, leave clean metadata; the last command */
@@ -336,6 +338,9 @@ struct core_status {
     uint64_t out_of_sync_bytes;
     uint64_t resync_total_bytes, resync_done_bytes; /* or of a verification */
     uint64_t resync_started;                        /* ns, the clock of the events; 0: none */
+    bool paused_here, paused_peer;                  /* by pause-sync on this node, on the peer */
+    uint64_t resync_paused;              /* ns for which the present resync stood still */
+    uint64_t resync_paused_since;        /* and does, since; ns, 0: it does not */
     uint64_t verify_differs_bytes;       /* found by the verification under way, or the last one */
     uint32_t requests_pending;           /* guest requests in the core */
     uint32_t peer_pending;               /* answers the peer owes */

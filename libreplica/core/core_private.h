@@ -273,6 +273,15 @@ uint64_t resync_deadline(const struct core *core);
 uint64_t resync_oldest(const struct core *core); /* when the oldest unanswered ask was sent, or
                                                      UINT64_MAX */
 
+/* ---- pause.c
+ * ---------------------------------------------------------------------------------------------- */
+
+bool pause_holds(const struct core *core); /* the target asks for nothing */
+void pause_begin(struct core *core);       /* a resync begins */
+/* As the operator wishes: 0, or why not. */
+int pause_set(struct core *core, bool paused, char text[ACTION_TEXT_MAX]);
+void pause_told(struct core *core, const struct wire_message *message);
+
 /* ---- verify.c
  * ---------------------------------------------------------------------------------------------- */
 

@@ -48,8 +48,13 @@ enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
 /* In the flags of a VERIFY_DONE: it answers the asker's. */
 enum { CORE_VERIFY_ANSWER = 1 };
 
+/* In the flags of a SYNC_PAUSE: the sender holds the resync back; else no more. */
+enum { CORE_PAUSE_SET = 1 };
+
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
+/* its operator has paused the resync */
+enum { CORE_STATE_PAUSED = 2 };
 /* and from this bit on: its after-sb policies (split_encode) */
 enum { CORE_STATE_SPLIT_SHIFT = 8 };
 
@@ -348,6 +353,14 @@ struct resync {
     uint64_t acked_bytes; /* since the last bitmap pass, source */
 };
 
+/* ---- pause-sync (pause.c)
+ * ---------------------------------------------------------------------------- */
+
+struct pause {
+    bool ours, peers;
+    uint64_t since, total; /* the present resync stands still since, ns (0: it does not), and did */
+};
+
 /* ---- verify (verify.c)
  * ---------------------------------------------------------------------------- */
 
@@ -499,6 +512,7 @@ struct core {
     struct fence fence;
     struct liveness liveness;
     struct resync resync;
+    struct pause pause;
     struct verify verify;
     struct command command;
     struct grant grant;
@@ -511,7 +525,7 @@ struct core {
         enum replica_connection connection;
         enum replica_replication replication;
         enum replica_handover handover;
-        bool suspended, fencing;
+        bool suspended, fencing, paused_here, paused_peer;
         uint64_t epoch, current;
     } seen; /* what the last ACTION_STATE_CHANGED told */
 };

@@ -323,6 +323,8 @@ static struct seen look(const struct core *core)
                          .handover = handover_status(core, &since),
                          .suspended = core_suspended(core),
                          .fencing = core->fence.phase == FENCE_RUNS,
+                         .paused_here = core->pause.ours,
+                         .paused_peer = core->pause.peers,
                          .epoch = core->super.epoch,
                          .current = core->super.generation.current};
 }
@@ -332,8 +334,9 @@ static bool seen_same(const struct seen *a, const struct seen *b)
     return a->role == b->role && a->peer_role == b->peer_role && a->disk == b->disk &&
            a->peer_disk == b->peer_disk && a->connection == b->connection &&
            a->replication == b->replication && a->handover == b->handover &&
-           a->suspended == b->suspended && a->fencing == b->fencing && a->epoch == b->epoch &&
-           a->current == b->current;
+           a->suspended == b->suspended && a->fencing == b->fencing &&
+           a->paused_here == b->paused_here && a->paused_peer == b->paused_peer &&
+           a->epoch == b->epoch && a->current == b->current;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)
@@ -444,11 +447,13 @@ enum replica_replication core_replication(const struct core *core)
                : core->verify.serving ? REPLICA_REPLICATION_VERIFY_T
                                       : REPLICA_REPLICATION_ESTABLISHED;
     case SYNC_SOURCE:
-        return session_live(core) ? REPLICA_REPLICATION_SYNC_SOURCE
-                                  : REPLICA_REPLICATION_WF_BITMAP_S;
+        return !session_live(core) ? REPLICA_REPLICATION_WF_BITMAP_S
+               : pause_holds(core) ? REPLICA_REPLICATION_PAUSED_SYNC_S
+                                   : REPLICA_REPLICATION_SYNC_SOURCE;
     case SYNC_TARGET:
-        return session_live(core) ? REPLICA_REPLICATION_SYNC_TARGET
-                                  : REPLICA_REPLICATION_WF_BITMAP_T;
+        return !session_live(core) ? REPLICA_REPLICATION_WF_BITMAP_T
+               : pause_holds(core) ? REPLICA_REPLICATION_PAUSED_SYNC_T
+                                   : REPLICA_REPLICATION_SYNC_TARGET;
     }
     return REPLICA_REPLICATION_OFF;
 }
@@ -481,6 +486,8 @@ static void resync_status(const struct core *core, struct core_status *status)
     status->resync_done_bytes =
         total > status->out_of_sync_bytes ? total - status->out_of_sync_bytes : 0;
     status->resync_started = core->resync.started;
+    status->resync_paused = core->pause.total;
+    status->resync_paused_since = core->pause.since;
 }
 
 void core_status(const struct core *core, struct core_status *status)
@@ -495,6 +502,8 @@ void core_status(const struct core *core, struct core_status *status)
         .io_suspended = core_suspended(core),
         .frozen = core->loss.phase == LOSS_FROZEN,
         .fencing = core->fence.phase == FENCE_RUNS,
+        .paused_here = core->pause.ours,
+        .paused_peer = core->pause.peers,
         .alone_since = core->role == REPLICA_ROLE_PRIMARY ? core->loss.since : 0,
         .data_bytes = core->size,
         .epoch = core->super.epoch,

@@ -69,6 +69,7 @@ void resync_begin(struct core *core)
     resync->started = core->now;
     resync->next_ask = core->now;
     resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
+    pause_begin(core);
     core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
              core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
              resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
@@ -136,7 +137,8 @@ static bool may_ask(const struct core *core)
 {
     const struct resync *resync = &core->resync;
 
-    return !resync->scanned && resync->asked < CORE_RESYNC_ASKS &&
+    return !resync->scanned && (!pause_holds(core) || MUTANT(pause_ignored)) &&
+           resync->asked < CORE_RESYNC_ASKS &&
            resync->asked_bytes + CORE_RESYNC_BYTES <= WIRE_RESYNC_WINDOW_BYTES &&
            resync->unflushed_count + resync->asked < CORE_RESYNC_UNFLUSHED &&
            core->now >= resync->next_ask;
@@ -166,7 +168,7 @@ static uint64_t flush_tag(const struct core *core)
 static bool pump_flush(struct core *core)
 {
     struct resync *resync = &core->resync;
-    bool last = resync->scanned && resync->asked == 0;
+    bool last = (resync->scanned || pause_holds(core)) && resync->asked == 0;
 
     if (resync->flushing || resync->unflushed_count == 0 ||
         !(last || resync->unflushed_count >= CORE_RESYNC_UNFLUSHED / 2 ||
@@ -524,7 +526,7 @@ uint64_t resync_deadline(const struct core *core)
     const struct resync *resync = &core->resync;
 
     if (!session_live(core) || core->session.side != SYNC_TARGET || resync->scanned ||
-        resync->finish != SYNC_RUNS || core->now >= resync->next_ask)
+        resync->finish != SYNC_RUNS || pause_holds(core) || core->now >= resync->next_ask)
         return UINT64_MAX;
     return resync->next_ask;
 }

@@ -63,7 +63,8 @@ void driver_command_now(struct driver *driver, enum command_kind kind, replica_d
                         void *argument)
 {
     (void)driver;
-    fuzz_require(kind == COMMAND_RESUME_IO);
+    fuzz_require(kind == COMMAND_RESUME_IO || kind == COMMAND_PAUSE_SYNC ||
+                 kind == COMMAND_RESUME_SYNC);
     done(argument, 0, "as the core says");
 }
 

@@ -25,6 +25,7 @@ enum fault {
     FAULT_INVALIDATE_REMOTE,
     FAULT_OUTDATE,
     FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
+    FAULT_PAUSE,  /* nor is this: a resync that is paused must go on in the end */
     FAULT_COUNT
 };
 
@@ -51,6 +52,7 @@ static const struct {
     [FAULT_INVALIDATE] = {"invalidate", 3},
     [FAULT_INVALIDATE_REMOTE] = {"invalidate-remote", 3},
     [FAULT_OUTDATE] = {"outdate", 3},
+    [FAULT_PAUSE] = {"pause", 6},
 };
 
 static enum fault fault_draw(struct sim_world *world)
@@ -235,6 +237,9 @@ static void fault_do(struct sim_world *world, enum fault fault)
     case FAULT_VERIFY:
         if (victim->up && victim->attached && !victim->frozen)
             host_command(victim, COMMAND_VERIFY, 0);
+        break;
+    case FAULT_PAUSE:
+        admin_pause(victim);
         break;
     case FAULT_COUNT:
         break;

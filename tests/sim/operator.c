@@ -147,6 +147,10 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
         if (code == 0)
             host->discarding = (flags & COMMAND_DISCARD_MY_DATA) != 0;
         break;
+    case COMMAND_PAUSE_SYNC:
+        host->paused_at = host->world->net.streams;
+        break;
+    case COMMAND_RESUME_SYNC:
     case COMMAND_ATTACH:
     case COMMAND_DISCONNECT:
     case COMMAND_INVALIDATE:
@@ -184,6 +188,8 @@ static void look_after_host(struct sim_host *host)
     if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
         host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)
         host_command(host, COMMAND_RESUME_IO, 0);
+    if (ready(host) && host->status.paused_here && (world->healing || sim_chance(world, 40)))
+        admin_pause(host);
     if (host->guest.running)
         guest_wake(host);
 }

@@ -363,6 +363,11 @@ void oracle_sent(struct sim_host *host, const struct wire_message *message,
     case WIRE_FLUSH_ACK:
         sent_flush_ack(host, message);
         break;
+    case WIRE_RESYNC_READ:
+        if (host->status.replication == REPLICA_REPLICATION_PAUSED_SYNC_T)
+            sim_violation(host->world, "pause", "%c: asks for resync data while it is paused",
+                          'A' + host->index);
+        break;
     default: /* the other messages promise nothing that is judged here */
         break;
     }

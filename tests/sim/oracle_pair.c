@@ -7,6 +7,7 @@
  * P8      oracle_target         who may become a target
  * P9      oracle_promoted       who may be promoted
  * P4      oracle_compare        equality
+ * pause   oracle_paused         a pause is known to both, and asks for nothing
  * verify  oracle_stepped        finds a difference only where a bit was flipped
  */
 #include <string.h>
@@ -197,6 +198,19 @@ static void oracle_met(struct sim_world *world)
     }
 }
 
+/* Its peer had paused before this stream was there: so it was told before any resync. */
+static void oracle_paused(struct sim_host *host)
+{
+    const struct sim_host *peer = host_peer(host);
+    const struct core_status *status = &host->status;
+
+    if (peer->up && peer->status.paused_here && host->stream > peer->paused_at &&
+        (status->replication == REPLICA_REPLICATION_SYNC_SOURCE ||
+         status->replication == REPLICA_REPLICATION_SYNC_TARGET))
+        sim_violation(host->world, "pause", "%c: its peer has paused the resync, and it is %s",
+                      'A' + host->index, replica_replication_name(status->replication));
+}
+
 void oracle_stepped(struct sim_host *host, const struct core_status *before)
 {
     struct sim_world *world = host->world;
@@ -219,6 +233,7 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
         sim_violation(world, "verify", "%c: finds a difference of %llu bytes that is none",
                       'A' + host->index, (unsigned long long)now->verify_differs_bytes);
     oracle_roles(host);
+    oracle_paused(host);
     met = in_sync(world);
     if (met && (!oracle->established || sim_chance(world, 64)))
         oracle_met(world);

@@ -247,9 +247,10 @@ struct sim_host {
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
     bool discarding; /* its operator gives up what it has and the peer has not, at the next sync */
-    bool drained;    /* a demotion is answered in this step: no request may be open after it */
-    bool ending;     /* `down` was answered: the process leaves */
-    uint32_t asked;  /* number of the handover that the shell was asked about; 0: none */
+    uint32_t paused_at; /* pause-sync was typed when there had been so many streams */
+    bool drained;       /* a demotion is answered in this step: no request may be open after it */
+    bool ending;        /* `down` was answered: the process leaves */
+    uint32_t asked;     /* number of the handover that the shell was asked about; 0: none */
     bool asked_back;
     bool accepting, dialing;
     uint32_t dial, stream; /* number of the present dial; present stream, 0 for none */
@@ -486,6 +487,7 @@ bool operator_safe(struct sim_host *host);
 void admin_invalidate(struct sim_host *host);
 void admin_invalidate_remote(struct sim_host *host);
 void admin_outdate(struct sim_host *host);
+void admin_pause(struct sim_host *host);                      /* pause-sync, or resume-sync */
 void admin_handler(struct sim_host *host, uint32_t argument); /* it has come to its end */
 
 void fault_plan(struct sim_world *world); /* when the next one comes */

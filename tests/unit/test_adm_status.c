@@ -12,7 +12,7 @@
 
 static const char *const names[] = {"connected",  "syncsource", "synctarget", "connecting",
                                     "standalone", "users",      "incomplete", "asked",
-                                    "asking",     "away"};
+                                    "asking",     "away",       "paused"};
 
 static char *file_text(const char *name, const char *suffix)
 {
