@@ -124,6 +124,7 @@ struct sim_disk {
     uint32_t sequence, flush_covers; /* the highest sequence that a flush under way covers */
     uint32_t in_flight;
     uint64_t stalled_until;
+    uint64_t fails_until; /* requests end with an error: an attach helps after that */
     struct sim_disk_op ops[SIM_DISK_OPS];
 };
 
@@ -291,6 +292,7 @@ struct sim_oracle {
     bool acked_in_tenure[SIM_HOSTS];
     uint64_t tenure_generation[SIM_HOSTS];
     bool forced[SIM_HOSTS];    /* the promotion under way is forced */
+    bool robbed[SIM_HOSTS];    /* its guest lost the only copy, and no flush has failed since */
     uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
     bool established;          /* as of the last look */
     uint64_t steps_at_now;     /* steps since virtual time last moved */
@@ -516,6 +518,7 @@ uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint3
                       uint32_t count);
 void oracle_read_issued(struct sim_host *host, struct sim_request *request);
 void oracle_completed(struct sim_host *host, const struct sim_request *request);
+void oracle_failed(struct sim_host *host, const struct sim_request *request);
 void oracle_landed(struct sim_host *host, uint32_t sector, uint32_t stamp);
 void oracle_sent(struct sim_host *host, const struct wire_message *message,
                  struct sim_flight *flight);
