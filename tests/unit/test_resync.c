@@ -142,22 +142,26 @@ START_TEST(test_pause_is_urgent)
 }
 END_TEST
 
-/* The operator gives up the target's data while its last superblock is being written: what this
+/* The operator gives up the target's data while its last bits are being written: what this
  * resync brought is not UpToDate any more, and the next session copies everything. */
 START_TEST(test_given_up_at_the_end)
 {
     struct pair *pair = syncing();
+    int from;
 
     pair->node[PAIR_B].hold = HOLD_META;
     for (unsigned i = 0; i < 40; i++)
         pair_advance(pair, PAIR_SECOND);
     ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
     ck_assert_uint_eq(pair_status(pair, PAIR_B).out_of_sync_bytes, 0);
-    pair_ask(pair, PAIR_A, COMMAND_INVALIDATE_REMOTE, 0);
-    pair_run(pair);
     pair->node[PAIR_A].hold = HOLD_LINK;
     pair->node[PAIR_B].hold = HOLD_LINK;
+    from = (int)pair->traced;
+    pair_ask(pair, PAIR_A, COMMAND_INVALIDATE_REMOTE, 0);
     pair_run(pair);
+    PAIR_ORDER(pair, from, "b: write superblock", "b: send INVALIDATE_ACK", "b: link down");
+    from = pair_find(pair, from, "b: send INVALIDATE_ACK");
+    ck_assert_int_eq(pair_find(pair, from, "b: write superblock"), -1);
     ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
     pair->node[PAIR_A].hold = 0;
     pair->node[PAIR_B].hold = 0;
