@@ -316,6 +316,8 @@ void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
         world_at(world, SIM_DISK, host->index, world->now + MS, operation, serial);
         return;
     }
+    if (single_io(host))
+        return;
     disk_op_effect(host, op);
     event.disk_done.tag = op->tag;
     if (op->summed && op->buffer) {
