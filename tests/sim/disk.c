@@ -331,6 +331,8 @@ void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
         world_at(world, SIM_DISK, host->index, world->now + MS, operation, serial);
         return;
     }
+    if (single_io(host))
+        return;
     if (disk_fails(host) && sim_chance(world, 2)) {
         event.disk_done.code = REPLICA_E_IO;
         if (op_writes(op) && sim_chance(world, 2))

@@ -21,6 +21,7 @@
 #include "libreplica/core/actlog.h"
 #include "libreplica/core/core.h"
 #include "libreplica/core/lineage.h"
+#include "single.h"
 
 #define US UINT64_C(1000)
 #define MS UINT64_C(1000000)
@@ -328,7 +329,8 @@ struct sim_migration {
 };
 
 struct sim_counts {
-    uint64_t schedules, writes, reads, flushes, faults, violations, steps, resyncs, promotions;
+    uint64_t schedules, singles, writes, reads, flushes, faults, violations, steps, resyncs,
+        promotions;
     uint64_t migrations; /* that went well */
 };
 
@@ -361,6 +363,7 @@ struct sim_world {
     bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
     struct sim_migration migration;
+    struct sim_single single;
     struct sim_counts counts;
 };
 
@@ -451,6 +454,8 @@ void net_vanish(struct sim_host *host, bool silent);
 /* The host's stream is gone: what it owed on it need not be answered. */
 void net_forget_owed(struct sim_host *host);
 void net_drain(struct sim_world *world); /* what is under way is lost */
+/* Of a message whose data are being read when the stream ends, some are in their place. */
+void net_arrive_in_part(struct sim_host *host, const struct sim_flight *flight);
 /* Faults. */
 void net_cut(struct sim_world *world);                                 /* both ends notice */
 void net_half_open(struct sim_host *host);                             /* only this end loses it */
