@@ -17,9 +17,7 @@ from journal import Contents, Journal
 
 CONFIG = """name = "{name}"
 type = "{type}"
-kernel = "/boot/vmlinux"
-ramdisk = "/opt/harness/guest.cpio"
-cmdline = "console=hvc0 quiet loglevel=4 panic=5 {cmdline}"
+{boot}
 memory = {memory}
 vcpus = {vcpus}
 cpus = "1"
@@ -27,6 +25,14 @@ disk = [ {disks} ]
 on_reboot = "{on_reboot}"
 on_crash = "{on_crash}"
 """
+
+BOOT = """kernel = "{kernel}"
+ramdisk = "/opt/harness/guest.cpio"
+cmdline = "console=hvc0 quiet loglevel=4 panic=5 {cmdline}"
+"""
+
+# QEMU starts a kernel as a boot loader does, and wants it packed.
+KERNELS = {"pv": "/boot/vmlinux", "pvh": "/boot/vmlinux", "hvm": "/boot/vmlinuz"}
 
 # What a guest's kernel says when its disk is lost; waiting longer is useless.
 _TROUBLE = re.compile(r"disabled for further use|I/O error, dev xvd|"
@@ -46,12 +52,14 @@ class Guest:
     """One guest, on whichever host start() was called with last."""
 
     def __init__(self, name, disks, directory, kind="pv", memory=160, vcpus=1,
-                 cmdline="", on_reboot="restart", on_crash="preserve"):
+                 cmdline="", on_reboot="restart", on_crash="preserve",
+                 boot=None):
         self.name = name
         self.kind = kind
         quoted = ", ".join(f"'{disk}'" for disk in disks)
         self.config = CONFIG.format(
-            name=name, type=kind, cmdline=cmdline, memory=memory, vcpus=vcpus,
+            name=name, type=kind, memory=memory, vcpus=vcpus,
+            boot=boot or BOOT.format(kernel=KERNELS[kind], cmdline=cmdline),
             disks=quoted, on_reboot=on_reboot, on_crash=on_crash)
         self.host = None
         self.journal = Journal()
@@ -78,7 +86,8 @@ class Guest:
         self.wait_line(r"GUEST READY", timeout, since)
         return result
 
-    def migrate(self, target, timeout=240, check=True):
+    def migrate(self, target, timeout=240, check=True,
+                command='xl migrate -s "" {name} "{way}"'):
         """`xl migrate` to the other host, through courier; xl's result.
 
         A guest that comes in is called NAME--incoming until it is there, and
@@ -89,9 +98,9 @@ class Guest:
                                 "xl migrate-receive")
         target.wait_for(f"ss -ltn | grep -q ':{PORT} '", 20, "courier listens")
         try:
-            result = source.run(
-                f'xl migrate -s "" {self.name} "/opt/harness/courier connect '
-                f'{target.address} {PORT}"', timeout, check=check)
+            way = f"/opt/harness/courier connect {target.address} {PORT}"
+            result = source.run(command.format(name=self.name, way=way),
+                                timeout, check=check)
             if result.code == 0:
                 receiver.wait(60)
                 self.host = target

@@ -59,6 +59,8 @@ SUITES = {
 }
 DOM0_MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "ext4", "overlay"]
 GUEST_MODULES = ["xen-blkfront", "ext4"]
+# For the emulated disk of an HVM guest.
+HVM_GUEST_MODULES = ["ata_piix", "sd_mod"]
 # Where drbd-utils' own script goes, so that ours can take its name.
 DRBD_SCRIPT = "/etc/xen/scripts/block-drbd"
 DRBD_SCRIPT_DIVERTED = DRBD_SCRIPT + ".drbd-utils"
@@ -196,13 +198,15 @@ def root_packages(suite, hvm):
 def root_image(suite, hvm=False):
     """The cached dom0 root of a suite."""
     packages = root_packages(suite, hvm)
+    modules = GUEST_MODULES + (HVM_GUEST_MODULES if hvm else [])
     digest = recipe_hash("root", 4, suite, packages, DOM0_MODULES,
-                         GUEST_MODULES, E2FSPROGS, DRBD_SCRIPT_DIVERTED)
+                         modules, E2FSPROGS, DRBD_SCRIPT_DIVERTED)
     name = f"root-{suite}" + ("-hvm" if hvm else "")
-    return made_once(name, digest, lambda d: build_root(suite, packages, d))
+    return made_once(name, digest,
+                     lambda d: build_root(suite, packages, modules, d))
 
 
-def build_root(suite, packages, directory):
+def build_root(suite, packages, guest_modules, directory):
     say(f"Debian {SUITES[suite]['release']} with Xen {SUITES[suite]['xen']}: "
         "fetching and unpacking (about a minute)")
     root = os.path.join(directory, "root")
@@ -216,7 +220,7 @@ def build_root(suite, packages, directory):
         stream.write(unpack_kernel(f"{root}/boot/vmlinuz-{release}"))
     shutil.copy(os.path.join(directory, "vmlinux"), f"{root}/boot/vmlinux")
     unpack_xen(root, directory)
-    keep_modules(root, release, directory)
+    keep_modules(root, release, guest_modules, directory)
     keep_programs(root, directory)
     say(f"{suite}: packing the root")
     make_ext4(root, os.path.join(directory, "root.ext4"), spare_mib=64)
@@ -293,8 +297,8 @@ def module_closure(root, release, wanted):
     return ordered
 
 
-def keep_modules(root, release, directory):
-    for kind, wanted in (("dom0", DOM0_MODULES), ("guest", GUEST_MODULES)):
+def keep_modules(root, release, guest_modules, directory):
+    for kind, wanted in (("dom0", DOM0_MODULES), ("guest", guest_modules)):
         target = os.path.join(directory, "modules", kind)
         os.makedirs(target)
         ordered = module_closure(root, release, wanted)
@@ -335,18 +339,19 @@ def boot_files(suite, hvm=False):
     root = root_image(suite, hvm)
     digest = recipe_hash("boot", 3, os.path.basename(root),
                          file_hashes(os.path.join(HERE, "dom0")),
-                         file_hashes(os.path.join(HERE, "guest")))
+                         file_hashes(os.path.join(HERE, "guest")),
+                         *(["small"] if hvm else []))
     name = f"boot-{suite}" + ("-hvm" if hvm else "")
-    return made_once(name, digest, lambda d: build_boot(root, d))
+    return made_once(name, digest, lambda d: build_boot(root, d, hvm))
 
 
-def build_boot(root, directory):
+def build_boot(root, directory, hvm=False):
     compile_static("dom0/agent.c", os.path.join(directory, "agent"))
     compile_static("dom0/courier.c", os.path.join(directory, "courier"))
     compile_static("guest/stamper.c", os.path.join(directory, "stamper"))
     with tempfile.TemporaryDirectory() as work:
         make_dom0_initramfs(root, work, directory)
-        make_guest_initramfs(root, work, directory)
+        make_guest_initramfs(root, work, directory, small=hvm)
         make_tools(work, directory)
 
 
@@ -378,12 +383,32 @@ def make_dom0_initramfs(root, work, directory):
     pack_cpio(tree, os.path.join(directory, "dom0.cpio"))
 
 
-def make_guest_initramfs(root, work, directory):
+def make_guest_initramfs(root, work, directory, small=False):
+    """Small, without a file system's tools and module, and packed: an HVM
+    guest's firmware reads it word by word."""
     tree = initramfs_tree(root, "guest", work)
-    shutil.copytree(os.path.join(root, "programs"), tree, dirs_exist_ok=True)
+    if small:
+        drop_modules(os.path.join(tree, "modules"), ("ext4.ko", "jbd2.ko",
+                                                     "mbcache.ko"))
+    else:
+        shutil.copytree(os.path.join(root, "programs"), tree,
+                        dirs_exist_ok=True)
     install(os.path.join(HERE, "guest/init"), f"{tree}/init")
     install(os.path.join(directory, "stamper"), f"{tree}/bin/stamper")
-    pack_cpio(tree, os.path.join(directory, "guest.cpio"))
+    packed = os.path.join(directory, "guest.cpio")
+    pack_cpio(tree, packed)
+    if small:
+        run(["gzip", "-9", packed])
+        os.rename(packed + ".gz", packed)
+
+
+def drop_modules(directory, names):
+    for name in names:
+        os.unlink(os.path.join(directory, name))
+    path = os.path.join(directory, "order")
+    with open(path, encoding="utf-8") as stream:
+        kept = [line for line in stream if line.strip() not in names]
+    write_text(path, "".join(kept))
 
 
 def make_tools(work, directory):
