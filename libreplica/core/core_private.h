@@ -273,6 +273,22 @@ uint64_t resync_deadline(const struct core *core);
 uint64_t resync_oldest(const struct core *core); /* when the oldest unanswered ask was sent, or
                                                      UINT64_MAX */
 
+/* ---- pace.c
+ * -----------------------------------------------------------------------------------------------
+ */
+
+void pace_look(struct core *core);  /* at the beginning of each step */
+void pace_begin(struct core *core); /* a resync or a verification begins */
+/* May so much more be asked for, with `under_way` bytes not answered yet? */
+bool pace_allows(const struct core *core, uint32_t under_way, uint32_t bytes);
+void pace_took(struct core *core, uint32_t bytes); /* it was asked for */
+uint32_t pace_tell(const struct core *core);       /* flags for an answer */
+void pace_told(struct core *core, uint32_t flags);
+bool pace_busy(const struct core *core);
+bool pace_throttled(const struct core *core);
+uint64_t pace_rate(const struct core *core); /* bytes a second; 0: no limit */
+uint64_t pace_deadline(const struct core *core);
+
 /* ---- pause.c
  * ---------------------------------------------------------------------------------------------- */
 
@@ -293,6 +309,7 @@ void verify_disk_done(struct core *core, uint64_t tag, int code, struct replica_
                       const uint8_t *digest);
 void verify_resume(struct core *core, struct verify_slot *slot);
 void verify_link_lost(struct core *core);
+uint64_t verify_deadline(const struct core *core);
 bool verify_idle(const struct core *core);       /* no disk I/O of it under way */
 uint64_t verify_oldest(const struct core *core); /* as resync_oldest */
 

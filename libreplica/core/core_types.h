@@ -45,6 +45,10 @@ enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
  * its guest's writes of the range; this range was compared before, as a part of a longer one. */
 enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
 
+/* In the flags of RESYNC_DATA and VERIFY_SUM: a guest reads or writes where the answer comes from.
+ */
+enum { CORE_ANSWER_BUSY = 1 };
+
 /* In the flags of a VERIFY_DONE: it answers the asker's. */
 enum { CORE_VERIFY_ANSWER = 1 };
 
@@ -348,9 +352,18 @@ struct resync {
     enum sync_finish finish;
     uint64_t ticket;
     uint64_t total_blocks, started;
-    uint64_t next_ask;    /* pace */
     uint64_t flush_due;   /* target: progress is to be seen, however slow it is */
     uint64_t acked_bytes; /* since the last bitmap pass, source */
+};
+
+/* ---- how fast to ask (pace.c)
+ * ---------------------------------------------------------------------------- */
+
+struct pace {
+    uint64_t next;       /* when the next question may go out */
+    uint64_t rises_from; /* since when the rate rises */
+    uint64_t guest_at;   /* when a guest's request was last open on this node */
+    bool guest_seen, peer_busy;
 };
 
 /* ---- pause-sync (pause.c)
@@ -512,6 +525,7 @@ struct core {
     struct fence fence;
     struct liveness liveness;
     struct resync resync;
+    struct pace pace;
     struct pause pause;
     struct verify verify;
     struct command command;

@@ -67,9 +67,9 @@ void resync_begin(struct core *core)
     resync->finish = SYNC_RUNS;
     resync->total_blocks = core->bitmap.set;
     resync->started = core->now;
-    resync->next_ask = core->now;
     resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
     pause_begin(core);
+    pace_begin(core);
     core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
              core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
              resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
@@ -100,18 +100,6 @@ static void target_free(struct core *core, struct sync_slot *slot)
     slot_free(core, slot);
 }
 
-static void pace(struct core *core, uint32_t bytes)
-{
-    struct resync *resync = &core->resync;
-    uint64_t rate = core->config.resync_rate_max;
-
-    if (rate == 0)
-        return;
-    if (resync->next_ask < core->now)
-        resync->next_ask = core->now;
-    resync->next_ask += (uint64_t)bytes * 1000000000u / rate;
-}
-
 static void ask(struct core *core, struct range run)
 {
     struct resync *resync = &core->resync;
@@ -127,7 +115,7 @@ static void ask(struct core *core, struct range run)
     resync->asked++;
     resync->asked_bytes += run.length;
     resync->cursor = range_end(run);
-    pace(core, run.length);
+    pace_took(core, run.length);
     message = core_send(core, WIRE_RESYNC_READ, NULL);
     message->tag = tag_make(TAG_RESYNC_ASK, slot->index, slot->generation);
     message->range = run;
@@ -139,9 +127,8 @@ static bool may_ask(const struct core *core)
 
     return !resync->scanned && (!pause_holds(core) || MUTANT(pause_ignored)) &&
            resync->asked < CORE_RESYNC_ASKS &&
-           resync->asked_bytes + CORE_RESYNC_BYTES <= WIRE_RESYNC_WINDOW_BYTES &&
            resync->unflushed_count + resync->asked < CORE_RESYNC_UNFLUSHED &&
-           core->now >= resync->next_ask;
+           pace_allows(core, resync->asked_bytes, CORE_RESYNC_BYTES);
 }
 
 static bool pump_asks(struct core *core)
@@ -285,6 +272,7 @@ static void data_came(struct core *core, const struct wire_message *message,
         return;
     }
     slot->buffer = buffer;
+    pace_told(core, message->flags);
     slot->zero = message->zero;
     core->counters.received_bytes += message->data_bytes;
     slot->owner.interval.range = slot->range;
@@ -350,6 +338,7 @@ static void source_answer(struct core *core, struct sync_slot *slot, bool zero)
     message->tag = slot->tag;
     message->range = slot->range;
     message->zero = zero;
+    message->flags = pace_tell(core);
     message->data_bytes = zero ? 0 : slot->range.length;
     if (MUTANT(source_clears_early))
         bitmap_clear(&core->bitmap, slot->range);
@@ -526,7 +515,7 @@ uint64_t resync_deadline(const struct core *core)
     const struct resync *resync = &core->resync;
 
     if (!session_live(core) || core->session.side != SYNC_TARGET || resync->scanned ||
-        resync->finish != SYNC_RUNS || pause_holds(core) || core->now >= resync->next_ask)
+        resync->finish != SYNC_RUNS || pause_holds(core))
         return UINT64_MAX;
-    return resync->next_ask;
+    return pace_deadline(core);
 }
