@@ -98,6 +98,7 @@ struct core_config {
     enum core_rr_conflict rr_conflict;
     uint32_t handlers;              /* 1 << enum core_handler: there is a script for it */
     enum core_digest verify_digest; /* net { verify-alg } */
+    enum core_digest csums_digest;  /* net { csums-alg }; never CRC32C */
 };
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -343,6 +344,7 @@ struct core_status {
     uint64_t out_of_sync_bytes;
     uint64_t resync_total_bytes, resync_done_bytes; /* or of a verification */
     uint64_t resync_started;                        /* ns, the clock of the events; 0: none */
+    uint64_t resync_same_bytes;          /* of the resync, equal by their checksums: not sent */
     uint64_t resync_rate;                /* bytes a second that may be asked for now; 0: no limit */
     bool resync_throttled;               /* because a guest reads or writes */
     bool paused_here, paused_peer;       /* by pause-sync on this node, on the peer */

@@ -265,13 +265,24 @@ bool resync_pump(struct core *core);
 void resync_message(struct core *core, const struct wire_message *message,
                     struct replica_buffer *buffer);
 void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer,
-                      bool zero);
+                      bool zero, const uint8_t *digest);
 void resync_resume(struct core *core, struct sync_slot *slot);
 void resync_link_lost(struct core *core);
 bool resync_idle(const struct core *core); /* no disk I/O of it under way */
 uint64_t resync_deadline(const struct core *core);
 uint64_t resync_oldest(const struct core *core); /* when the oldest unanswered ask was sent, or
                                                      UINT64_MAX */
+
+/* ---- csums.c
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Target: asks for the slot's range, now or when its checksum is there. */
+void csums_ask(struct core *core, struct sync_slot *slot);
+void csums_summed(struct core *core, struct sync_slot *slot, int code, const uint8_t *digest);
+/* Source: notes the checksum of a RESYNC_SUM. False: an impossible one. */
+bool csums_asked(struct sync_slot *slot, const struct wire_message *message);
+/* Source: answers that the target has what is here. False: it has not, or nobody knows. */
+bool csums_equal(struct core *core, const struct sync_slot *slot, const uint8_t *digest);
 
 /* ---- pace.c
  * -----------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
  * its guest's writes of the range; this range was compared before, as a part of a longer one. */
 enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
 
-/* In the flags of RESYNC_DATA and VERIFY_SUM: a guest reads or writes where the answer comes from.
+/* In the flags of RESYNC_DATA, RESYNC_SAME and VERIFY_SUM: a guest reads or writes where the answer
+ * comes from.
  */
 enum { CORE_ANSWER_BUSY = 1 };
 
@@ -323,7 +324,13 @@ struct liveness {
 /* ---- resync (resync.c)
  * ---------------------------------------------------------------------------- */
 
-enum sync_slot_phase { SYNC_SLOT_FREE, SYNC_SLOT_ASKED, SYNC_SLOT_OVERLAP, SYNC_SLOT_FLIGHT };
+enum sync_slot_phase {
+    SYNC_SLOT_FREE,
+    SYNC_SLOT_SUM, /* target: its own disk is read for the checksum */
+    SYNC_SLOT_ASKED,
+    SYNC_SLOT_OVERLAP,
+    SYNC_SLOT_FLIGHT
+};
 
 struct sync_slot {
     struct owner owner; /* first */
@@ -331,7 +338,9 @@ struct sync_slot {
     enum sync_slot_phase phase;
     struct range range;
     bool zero;
-    uint64_t tag; /* source: the target's tag */
+    uint64_t tag;                      /* source: the target's tag */
+    enum core_digest algorithm;        /* of the checksum that was asked with, or NONE */
+    uint8_t theirs[WIRE_DIGEST_BYTES]; /* source: the target's */
     uint64_t session;
     uint64_t asked_at;
     struct replica_buffer *buffer;
@@ -353,6 +362,7 @@ struct resync {
     uint64_t ticket;
     uint64_t total_blocks, started;
     uint64_t flush_due;   /* target: progress is to be seen, however slow it is */
+    uint64_t same_bytes;  /* equal by their checksums */
     uint64_t acked_bytes; /* since the last bitmap pass, source */
 };
 

@@ -77,6 +77,8 @@
     X(pause_ignored, "a target asks although the resync is paused")                               \
     X(pause_untold, "a new session does not tell that the resync is paused")                      \
     X(resume_unheard, "that the peer lets the resync go on is not heard")                         \
+    /* csums.c */                                                                                 \
+    X(same_unchecked, "the source calls every block equal that comes with a checksum")            \
     /* pace.c */                                                                                  \
     X(pace_ignored, "a resync asks as fast as it can, whatever its rates say")                    \
     X(guest_unseen, "a resync does not give way to the guest of its own node")                    \

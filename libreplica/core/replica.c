@@ -233,7 +233,8 @@ static void disk_done(struct core *core, const struct event *event)
     case TAG_RESYNC_ASK:
     case TAG_RESYNC_READ:
     case TAG_RESYNC_FLUSH:
-        resync_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.zero);
+        resync_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.zero,
+                         event->disk_done.digest);
         break;
     case TAG_VERIFY_ASK:
     case TAG_VERIFY_SERVE:
@@ -497,6 +498,7 @@ static void resync_status(const struct core *core, struct core_status *status)
         total > status->out_of_sync_bytes ? total - status->out_of_sync_bytes : 0;
     status->resync_started = core->resync.started;
     pace_status(core, status, core->session.side == SYNC_TARGET);
+    status->resync_same_bytes = core->resync.same_bytes;
     status->resync_paused = core->pause.total;
     status->resync_paused_since = core->pause.since;
 }

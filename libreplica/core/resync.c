@@ -62,7 +62,7 @@ void resync_begin(struct core *core)
 
     resync->unflushed_count = resync->flush_covers = 0;
     resync->asked = resync->asked_bytes = 0;
-    resync->cursor = resync->acked_bytes = 0;
+    resync->cursor = resync->acked_bytes = resync->same_bytes = 0;
     resync->scanned = false;
     resync->finish = SYNC_RUNS;
     resync->total_blocks = core->bitmap.set;
@@ -73,6 +73,17 @@ void resync_begin(struct core *core)
     core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
              core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
              resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
+}
+
+static void log_done(struct core *core, const char *target)
+{
+    if (core->resync.same_bytes == 0)
+        core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", target);
+    else
+        core_log(core, LOG_LEVEL_NOTICE,
+                 "resync done: %s is UpToDate; %" PRIu64
+                 " KiB had equal checksums and were not sent",
+                 target, core->resync.same_bytes / 1024);
 }
 
 static void slot_free(struct core *core, struct sync_slot *slot)
@@ -104,21 +115,15 @@ static void ask(struct core *core, struct range run)
 {
     struct resync *resync = &core->resync;
     struct sync_slot *slot = slot_find(resync->asks, CORE_RESYNC_ASKS);
-    struct wire_message *message;
-
-    slot->phase = SYNC_SLOT_ASKED;
     slot->generation++;
     slot->range = run;
     slot->zero = false;
     slot->session = core->session.number;
-    slot->asked_at = core->now;
     resync->asked++;
     resync->asked_bytes += run.length;
     resync->cursor = range_end(run);
     pace_took(core, run.length);
-    message = core_send(core, WIRE_RESYNC_READ, NULL);
-    message->tag = tag_make(TAG_RESYNC_ASK, slot->index, slot->generation);
-    message->range = run;
+    csums_ask(core, slot);
 }
 
 static bool may_ask(const struct core *core)
@@ -197,7 +202,7 @@ static void target_end(struct core *core)
     core->session.side = SYNC_NONE;
     handler_run(core, HANDLER_AFTER_RESYNC_TARGET);
     handler_run(core, HANDLER_UNFENCE_PEER);
-    core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.node);
+    log_done(core, core->config.node);
 }
 
 /* Everything was asked for, written and flushed. */
@@ -283,6 +288,33 @@ static void data_came(struct core *core, const struct wire_message *message,
         target_write(core, slot);
 }
 
+/* Nothing is written, but what is here already may not be durable. */
+static void is_same(struct core *core, const struct wire_message *message)
+{
+    struct resync *resync = &core->resync;
+    struct sync_slot *slot = slot_by_tag(core, message->tag);
+
+    if (!slot || slot->owner.kind != OWNER_RESYNC_ASK || slot->phase != SYNC_SLOT_ASKED ||
+        slot->algorithm == CORE_DIGEST_NONE || message->range.offset != slot->range.offset ||
+        message->range.length != slot->range.length) {
+        session_violation(core, "an answer to a checksum that was not asked for");
+        return;
+    }
+    pace_told(core, message->flags);
+    resync->unflushed[resync->unflushed_count++] = slot->range;
+    resync->same_bytes += slot->range.length;
+    target_free(core, slot);
+}
+
+static void target_summed(struct core *core, struct sync_slot *slot, int code,
+                          const uint8_t *digest)
+{
+    if (slot->session == core->session.number && session_live(core) && core_has_disk(core))
+        csums_summed(core, slot, code, digest);
+    else
+        target_free(core, slot);
+}
+
 static void target_written(struct core *core, struct sync_slot *slot, int code)
 {
     struct resync *resync = &core->resync;
@@ -300,9 +332,13 @@ static void target_written(struct core *core, struct sync_slot *slot, int code)
 
 static void source_read(struct core *core, struct sync_slot *slot)
 {
+    uint64_t tag = tag_make(TAG_RESYNC_READ, slot->index, slot->generation);
+
     slot->phase = SYNC_SLOT_FLIGHT;
-    core_disk(core, REPLICA_OP_READ, slot->range, false, NULL,
-              tag_make(TAG_RESYNC_READ, slot->index, slot->generation));
+    if (slot->algorithm == CORE_DIGEST_NONE)
+        core_disk(core, REPLICA_OP_READ, slot->range, false, NULL, tag);
+    else
+        core_disk_sum(core, slot->range, slot->algorithm, tag);
 }
 
 static bool range_possible(const struct core *core, struct range range, uint32_t most)
@@ -315,7 +351,8 @@ static void read_asked(struct core *core, const struct wire_message *message)
 {
     struct sync_slot *slot = slot_find(core->resync.reads, CORE_RESYNC_READS);
 
-    if (!slot || !range_possible(core, message->range, CORE_RESYNC_BYTES)) {
+    if (!slot || !range_possible(core, message->range, CORE_RESYNC_BYTES) ||
+        !csums_asked(slot, message)) {
         session_violation(core, "an impossible resync request");
         return;
     }
@@ -346,12 +383,12 @@ static void source_answer(struct core *core, struct sync_slot *slot, bool zero)
 }
 
 static void source_done(struct core *core, struct sync_slot *slot, int code,
-                        struct replica_buffer *buffer, bool zero)
+                        struct replica_buffer *buffer, bool zero, const uint8_t *digest)
 {
     bool current = slot->session == core->session.number && session_live(core);
 
     slot->buffer = buffer;
-    if (current && code == 0 && (zero || buffer))
+    if (current && code == 0 && (zero || buffer) && !csums_equal(core, slot, digest))
         source_answer(core, slot, zero);
     core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
     slot_free(core, slot);
@@ -398,7 +435,7 @@ static bool pump_source(struct core *core)
         return false;
     core_send(core, WIRE_RESYNC_DONE, NULL);
     core->session.side = SYNC_NONE;
-    core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.peer_node);
+    log_done(core, core->config.peer_node);
     return true;
 }
 
@@ -409,6 +446,7 @@ static void source_message(struct core *core, const struct wire_message *message
 {
     switch (message->type) {
     case WIRE_RESYNC_READ:
+    case WIRE_RESYNC_SUM:
         read_asked(core, message);
         break;
     case WIRE_RESYNC_ACK:
@@ -417,7 +455,7 @@ static void source_message(struct core *core, const struct wire_message *message
     case WIRE_RESYNC_DONE:
         target_says_done(core);
         break;
-    default: /* RESYNC_DATA goes the other way */
+    default: /* RESYNC_DATA and RESYNC_SAME go the other way */
         session_violation(core, "resync data to the source");
         break;
     }
@@ -433,6 +471,8 @@ void resync_message(struct core *core, const struct wire_message *message,
     core_release(core, buffer);
     if (core->session.side == SYNC_SOURCE) {
         source_message(core, message);
+    } else if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_SAME) {
+        is_same(core, message);
     } else if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_DONE &&
                core->resync.finish == SYNC_ENDS_PEER) {
         target_end(core);
@@ -442,7 +482,7 @@ void resync_message(struct core *core, const struct wire_message *message,
 }
 
 void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer,
-                      bool zero)
+                      bool zero, const uint8_t *digest)
 {
     struct sync_slot *slot;
 
@@ -453,17 +493,20 @@ void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_
         return;
     }
     slot = slot_by_tag(core, tag);
-    if (!slot || slot->phase != SYNC_SLOT_FLIGHT) {
+    if (!slot || (slot->phase != SYNC_SLOT_FLIGHT && slot->phase != SYNC_SLOT_SUM)) {
         core_release(core, buffer);
         return;
     }
     core->local_pending--;
     if (slot->owner.kind == OWNER_RESYNC_READ) {
-        source_done(core, slot, code, buffer, zero);
+        source_done(core, slot, code, buffer, zero, digest);
         return;
     }
     core_release(core, buffer);
-    target_written(core, slot, code);
+    if (slot->phase == SYNC_SLOT_SUM)
+        target_summed(core, slot, code, digest);
+    else
+        target_written(core, slot, code);
 }
 
 void resync_resume(struct core *core, struct sync_slot *slot)

@@ -79,3 +79,24 @@ def paused_resync(lab):
     pair.alpha.adm("resume-sync", RESOURCE)
     pair.wait_in_sync()
     quiet_compare(pair, pair.data_bytes())
+
+
+@scenario("csums-alg: a resync of what is equal sends almost nothing")
+def resync_by_checksum(lab):
+    pair = lab.pair(size=64 * MIB, net="csums-alg sha1;", disk="c-min-rate 0;").create().start()
+    pair.alpha.adm("new-current-uuid", "--clear-bitmap", RESOURCE)
+    pair.wait_in_sync()
+    pair.alpha.adm("primary", RESOURCE)
+    client = NbdClient(f"{pair.alpha.run_dir}/{RESOURCE}.nbd")
+    for number in range(64):
+        check(client.write(number * MIB // 4, bytes([number]) * 65536) == 0, "a write")
+    client.close()
+    pair.alpha.wait_no_clients()
+    before = pair.alpha.connection()["peer_devices"][0]["sent"]
+    pair.beta.adm("invalidate", RESOURCE)
+    wait_until(lambda: "resync done" in pair.alpha.log(), 60, "the full resync")
+    pair.wait_in_sync()
+    sent = pair.alpha.connection()["peer_devices"][0]["sent"] - before
+    check(sent <= 1024, f"{sent} KiB were sent of disks that are equal")
+    check("had equal checksums" in pair.beta.log(), pair.beta.log())
+    quiet_compare(pair, pair.data_bytes())

@@ -65,6 +65,8 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
                                    .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE
                                                                    : CORE_PEER_LOSS_CONTINUE};
 
+    if (profile->csums)
+        config->csums_digest = CORE_DIGEST_SHA256;
     if (profile->paced) {
         config->resync_rate_max = profile->rate_max;
         config->resync_rate_min = profile->rate_min;

@@ -67,7 +67,8 @@ void oracle_paced(struct sim_host *host, const struct action *list, uint32_t cou
             asked(host, message->range.length);
         else if (message->type == WIRE_VERIFY_READ)
             asked_sum(host, message->range);
-        else if (message->type == WIRE_RESYNC_DATA || message->type == WIRE_VERIFY_SUM)
+        else if (message->type == WIRE_RESYNC_DATA || message->type == WIRE_RESYNC_SAME ||
+                 message->type == WIRE_VERIFY_SUM)
             told_busy(host, message->flags & 1);
     }
 }

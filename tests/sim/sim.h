@@ -316,6 +316,7 @@ struct sim_profile {
     bool freeze; /* on-peer-loss freeze */
     bool paced;  /* with the rates below; else as fast as it goes */
     uint64_t rate_max, rate_min;
+    bool csums;       /* a resync asks with checksums */
     bool handlers;    /* the resync handlers have scripts */
     uint32_t sectors; /* of the data disks */
     uint32_t al_extents, requests_max, depth;

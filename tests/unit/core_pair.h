@@ -81,6 +81,7 @@ struct pair {
     /* c-max-rate, c-min-rate, c-fill-target of the cores that are attached from now on */
     uint64_t resync_rate, resync_rate_min;
     uint32_t resync_fill;
+    enum core_digest csums;
     uint64_t events_left; /* a run that never ends is a failure */
     struct pair_request request[PAIR_REQUESTS];
     unsigned requests;

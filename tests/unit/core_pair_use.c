@@ -53,6 +53,7 @@ void pair_attach(struct pair *pair, unsigned index)
     config.on_peer_loss = pair->policies.on_peer_loss;
     config.handlers = pair->policies.handlers;
     config.after_sb = pair->policies.after_sb;
+    config.csums_digest = pair->csums;
     config.resync_rate_max = pair->resync_rate;
     config.resync_rate_min = pair->resync_rate_min;
     config.resync_plan_ahead = PAIR_SECOND;

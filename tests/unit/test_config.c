@@ -67,6 +67,7 @@ START_TEST(test_defaults)
     ck_assert_uint_eq(r.core.connect_interval, UINT64_C(10000000000));
     ck_assert_uint_eq(r.core.ko_count, 7);
     ck_assert_uint_eq(r.core.resync_rate_max, UINT64_C(104857600));
+    ck_assert_int_eq(r.core.csums_digest, CORE_DIGEST_NONE);
     ck_assert_uint_eq(r.core.resync_rate_min, 4 << 20);
     ck_assert_uint_eq(r.core.resync_rate, 4 << 20);
     ck_assert_uint_eq(r.core.resync_plan_ahead, UINT64_C(2000000000));
@@ -273,6 +274,9 @@ static const struct {
     {DISK("c-fill-target 10x;"), REPLICA_E_INVALID,
      "vm1.res:2: c-fill-target: expected a number in sectors of 512 bytes, or with K or M behind "
      "it, found '10x'"},
+    {NET("csums-alg crc32c;"), REPLICA_E_UNSUPPORTED,
+     "vm1.res:2: 'csums-alg crc32c' is not in this version: write 'csums-alg none;' or delete the "
+     "line"},
     {DISK("c-delay-target 10;"), REPLICA_E_UNSUPPORTED,
      "vm1.res:2: 'c-delay-target' is unknown to tapdisk-drbd though DRBD has it: what is under way "
      "is bounded by c-fill-target: delete the line"},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test_resync.c - a resync that is held back, and how fast it goes. Two cores over a queue, see
- * core_pair.h.
+ * test_resync.c - a resync that is held back, how fast it goes, and what it need not send. Two
+ * cores over a queue, see core_pair.h.
  */
 #include <string.h>
 
@@ -236,10 +236,100 @@ START_TEST(test_verify_is_paced)
 }
 END_TEST
 
+/* ---- checksums ---------------------------------------------------------------------------------
+ */
+
+/* Two disks of which all but a little is equal, about to be synced in full from A to B. */
+static struct pair *nearly_equal(void)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+
+    pair->csums = CORE_DIGEST_SHA256;
+    for (unsigned i = 0; i < 2; i++) {
+        pair_crash(pair, i);
+        pair_attach(pair, i);
+        memset(pair->node[i].data, 7, DATA_BYTES);
+    }
+    memset(pair->node[PAIR_A].data + (5 << 20), 8, 4096);
+    pair->node[PAIR_B].data[DATA_BYTES - 1] ^= 1;
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    return pair;
+}
+
+/* Only the two ranges that differ go over the link, in a resync that ends as any other. */
+START_TEST(test_equal_is_not_sent)
+{
+    struct pair *pair = nearly_equal();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair_advance(pair, PAIR_SECOND);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).sent_bytes, 2 * 131072);
+    ck_assert_uint_eq(pair_status(pair, PAIR_B).received_bytes, 2 * 131072);
+    ck_assert_int_ge(pair_find(pair, 0,
+                               "b: log resync done: beta is UpToDate; 16128 KiB had equal "
+                               "checksums and were not sent"),
+                     0);
+    ends_well(pair);
+}
+END_TEST
+
+/* P3: what is equal is flushed, too, before any bit is cleared. */
+START_TEST(test_equal_is_flushed)
+{
+    struct pair *pair = nearly_equal();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair->node[PAIR_B].hold = HOLD_FLUSH;
+    pair_run(pair);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    PAIR_ORDER(pair, 0, "b: send RESYNC_SUM*", "a: send RESYNC_SAME*", "b: disk flush*",
+               "b: send RESYNC_ACK*");
+    ends_well(pair);
+}
+END_TEST
+
+/* A target that cannot read its own disk for the checksum asks without one. */
+START_TEST(test_sum_unreadable)
+{
+    struct pair *pair = nearly_equal();
+
+    pair->node[PAIR_B].fail_read = REPLICA_E_IO;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair_run(pair);
+    ck_assert_int_eq(pair_find(pair, 0, "b: send RESYNC_SUM*"), -1);
+    ck_assert_int_ge(pair_find(pair, 0, "b: send RESYNC_READ*"), 0);
+    pair->node[PAIR_B].fail_read = 0;
+    ends_well(pair);
+}
+END_TEST
+
+/* A guest's write between the target's read and the source's comparison lands on both. */
+START_TEST(test_write_while_comparing)
+{
+    struct pair *pair = nearly_equal();
+    unsigned write;
+
+    pair->node[PAIR_A].hold = HOLD_READ;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair_run(pair);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 65536, 8192, 9);
+    pair_run(pair);
+    ck_assert(!pair->request[write].done); /* the source holds the range */
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[65536], 9);
+    ends_well(pair);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("resync");
     TCase *pause = tcase_create("pause"), *pace = tcase_create("pace");
+    TCase *csums = tcase_create("csums");
     SRunner *runner;
     int failed;
 
@@ -253,7 +343,12 @@ int main(void)
     tcase_add_test(pace, test_fill_target);
     tcase_add_test(pace, test_verify_is_paced);
     suite_add_tcase(suite, pause);
+    tcase_add_test(csums, test_equal_is_not_sent);
+    tcase_add_test(csums, test_equal_is_flushed);
+    tcase_add_test(csums, test_sum_unreadable);
+    tcase_add_test(csums, test_write_while_comparing);
     suite_add_tcase(suite, pace);
+    suite_add_tcase(suite, csums);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
