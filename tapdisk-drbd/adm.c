@@ -106,6 +106,14 @@ static const struct adm_verb verbs[] = {
      "  --ssh=COMMAND    run COMMAND in place of ssh, e.g. --ssh='ssh -p 2222'\n"
      "  --receive        the other end: reads key and file from its standard input",
      ADM_OPTION_FORCE | ADM_OPTION_SSH | ADM_OPTION_RECEIVE, ADM_OPERANDS_PAIR, adm_pair, NULL},
+    {"evacuate", "migrate every guest with a replicated disk to the peer, to free this host",
+     "Looks first whether all of them can move: connected, the peer's disk UpToDate. Then runs "
+     "`xl\n"
+     "migrate` for one after the other, and stops at the first that fails. Runs no guest twice.\n"
+     "  --dry-run        say what would be done\n"
+     "  --to=HOST        the peer's name for xl migrate, if it is not the one in the *.res file\n"
+     "  --ssh=COMMAND    xl migrate's -s",
+     ADM_OPTION_DRY_RUN | ADM_OPTION_TO | ADM_OPTION_SSH, ADM_OPERANDS_NONE, adm_evacuate, NULL},
     {"dump", "the configuration as it is understood, every default spelled out", NULL, 0,
      ADM_OPERANDS_OPTIONAL, NULL, adm_dump},
     {"dump-md", "what the metadata on the disk says", NULL, 0, ADM_OPERANDS_RESOURCES, NULL,
@@ -304,6 +312,8 @@ static const struct {
     {"--receive", ADM_OPTION_RECEIVE, false},
     {"--start", ADM_OPTION_START, true},
     {"--stop", ADM_OPTION_STOP, true},
+    {"--dry-run", ADM_OPTION_DRY_RUN, false},
+    {"--to", ADM_OPTION_TO, true},
 };
 
 /* Where the value of "--name=value" or "--name value" stands; moves *index in the second case.
@@ -361,6 +371,8 @@ static int option_take(struct adm *adm, unsigned option, const char *value)
         adm->color = value;
     if (option == ADM_OPTION_SSH)
         adm->ssh = value;
+    if (option == ADM_OPTION_TO)
+        adm->to = value;
     return ADM_OK;
 }
 

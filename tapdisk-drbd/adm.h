@@ -34,7 +34,9 @@ enum adm_option {
     ADM_OPTION_SSH = 1 << 7,
     ADM_OPTION_RECEIVE = 1 << 8,
     ADM_OPTION_START = 1 << 9,
-    ADM_OPTION_STOP = 1 << 10
+    ADM_OPTION_STOP = 1 << 10,
+    ADM_OPTION_DRY_RUN = 1 << 11,
+    ADM_OPTION_TO = 1 << 12
 };
 
 enum adm_operands {
@@ -52,7 +54,7 @@ struct adm {
     unsigned options;
     uint32_t timeout;     /* seconds; 0: no limit */
     uint64_t start, stop; /* sectors */
-    const char *color, *ssh, *ssh_host;
+    const char *color, *ssh, *ssh_host, *to;
     char **operands;
     unsigned operand_count;
 };
@@ -117,6 +119,9 @@ int adm_sh_ll_dev(struct adm *adm, const char *resource);
 int adm_sh_md_dev(struct adm *adm, const char *resource);
 int adm_create_md(struct adm *adm, const char *resource);
 int adm_dump_md(struct adm *adm, const char *resource);
+
+/* adm_evacuate.c */
+int adm_evacuate(struct adm *adm);
 
 /* adm_pair.c */
 int adm_pair(struct adm *adm);

@@ -235,8 +235,12 @@ static void put_users(const json_t *ours, FILE *out)
         fprintf(out, "  domain:%.0f vdev:", number);
         number_of(vbd, "device", &number);
         put_vdev((unsigned)number, out);
-        fprintf(out, " state:%s%s\n", text_of(vbd, "state"),
-                json_is_false(json_object_get(vbd, "writable")) ? " read-only" : "");
+        fprintf(out, " state:%s%s%s\n", text_of(vbd, "state"),
+                json_is_false(json_object_get(vbd, "writable")) ? " read-only" : "",
+                json_is_true(json_object_get(vbd, "handed-over"))
+                    ? " handed-over: its I/O waits until it runs here again"
+                : json_is_true(json_object_get(vbd, "held")) ? " held: its I/O waits"
+                                                             : "");
         if (*text_of(vbd, "problem"))
             fprintf(out, "    %s\n", text_of(vbd, "problem"));
     }
@@ -264,6 +268,33 @@ static void put_peer_loss(const json_t *ours, bool color, FILE *out)
             json_is_true(json_object_get(loss, "fence-peer-runs")) ? " fence-peer:running" : "");
 }
 
+/* Who has the role while it is handed over, what is waited for, and how long already. */
+static void put_handover(const json_t *ours, const char *peer, bool color, FILE *out)
+{
+    static const struct {
+        const char *phase, *text;
+    } phases[] = {
+        {"Asking", "this host has the role, %s asks for it: waiting until the guest stands still"},
+        {"Draining", "this host has the role, %s gets it: waiting for the last writes on both "
+                     "disks"},
+        {"Persisting", "this host gives the role to %s: waiting for its own metadata"},
+        {"Waiting", "%s has the role: waiting for it to hand it over"},
+    };
+    const json_t *handover = json_object_get(ours, "handover");
+    double seconds = 0;
+    char text[256];
+
+    number_of(handover, "seconds", &seconds);
+    for (size_t i = 0; handover && i < sizeof phases / sizeof *phases; i++) {
+        if (strcmp(phases[i].phase, text_of(handover, "phase")) != 0)
+            continue;
+        fputs("  ", out);
+        (void)snprintf(text, sizeof text, phases[i].text, peer);
+        put_colored("handover:", MOOD_WATCH, color, out);
+        fprintf(out, " %s, for %.1fs\n", text, seconds);
+    }
+}
+
 void adm_render_status(const json_t *status, bool color, FILE *out)
 {
     const json_t *devices = json_object_get(status, "devices"), *device;
@@ -280,6 +311,8 @@ void adm_render_status(const json_t *status, bool color, FILE *out)
         put_word("  disk:", text_of(device, "disk-state"), color, out);
         fputc('\n', out);
     }
+    put_handover(json_object_get(status, "tapdrbd"),
+                 text_of(json_array_get(connections, 0), "name"), color, out);
     put_peer_loss(json_object_get(status, "tapdrbd"), color, out);
     put_users(json_object_get(status, "tapdrbd"), out);
     json_array_foreach(connections, i, connection) put_connection(connection, color, out);

@@ -17,9 +17,17 @@
 
 enum core_limits {
     CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
-    CORE_TRANSFER_RECORDS = 4096,     /* writes that may wait for a confirm */
+#ifdef METADATA_SMALL /* tests/sim: a transfer log that is full now and then; soon made and wiped \
+                       */
+    CORE_TRANSFER_RECORDS = 64,
+    CORE_STAGING_BLOCKS = 2,
+    CORE_BITMAP_BURST = 2,
+#else
+    CORE_TRANSFER_RECORDS = 4096, /* writes that may wait for a confirm */
+    CORE_STAGING_BLOCKS = 16,     /* METADATA_BLOCK_BYTES each */
+    CORE_BITMAP_BURST = 16,       /* bitmap blocks sent between two pongs */
+#endif
     CORE_STAGING_SLOTS = 4,           /* metadata transfers at once */
-    CORE_STAGING_BLOCKS = 16,         /* METADATA_BLOCK_BYTES each */
     CORE_PIECE_BYTES = 64 << 20,      /* a larger discard runs in pieces: bounded AL references */
     CORE_DISCARD_BYTES_MAX = 1 << 30, /* the largest discard or write-zeroes */
     CORE_RESYNC_BYTES = 128 << 10,    /* one resync request */
@@ -28,8 +36,7 @@ enum core_limits {
     CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
     CORE_VERIFY_SLOTS = 16,                   /* ranges that are compared at once */
     CORE_VERIFY_LINES = 50,                   /* differences that get a line each in the log */
-    CORE_RESYNC_FLUSH_NS = 1000000000,        /* and not for longer than this */
-    CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
+    CORE_RESYNC_FLUSH_NS = 1000000000         /* and not for longer than this */
 };
 
 /* In the flags of a NEW_UUID. */
