@@ -114,6 +114,8 @@ static void put_progress(const json_t *device, double percent, FILE *out)
     }
     if (number_of(device, "db/dt [MiB/s]", &value))
         fprintf(out, " at %.1f MiB/s", value);
+    if (json_is_true(json_object_get(device, "throttled")))
+        fputs(" (held back: the guest is busy)", out);
     if (number_of(device, "estimated-seconds-to-finish", &value)) {
         adm_render_duration(value, text, sizeof text);
         fprintf(out, ", time left %s", text);

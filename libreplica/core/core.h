@@ -84,8 +84,13 @@ struct core_config {
     uint64_t connect_interval; /* net { connect-int }: back-off between connection attempts */
     uint32_t ko_count; /* net { ko-count }: timeouts one write may stay unanswered; 0: never */
     uint64_t
-        confirm_interval;     /* longest time a write stays unconfirmed on an idle pair, e.g. 1 s */
-    uint64_t resync_rate_max; /* disk { c-max-rate }, bytes per second, 0: unlimited */
+        confirm_interval; /* longest time a write stays unconfirmed on an idle pair, e.g. 1 s */
+    /* How fast a resync or a verification asks; pace.c says what follows. Bytes a second. */
+    uint64_t resync_rate_max;   /* disk { c-max-rate }; 0: unlimited */
+    uint64_t resync_rate_min;   /* disk { c-min-rate }; 0: whatever the guest does */
+    uint64_t resync_rate;       /* disk { resync-rate } */
+    uint64_t resync_plan_ahead; /* disk { c-plan-ahead } */
+    uint32_t resync_fill;       /* disk { c-fill-target }, bytes; 0: the link's window */
     enum core_fencing fencing;
     enum core_peer_loss on_peer_loss;
     enum core_io_error on_io_error;
@@ -93,6 +98,7 @@ struct core_config {
     enum core_rr_conflict rr_conflict;
     uint32_t handlers;              /* 1 << enum core_handler: there is a script for it */
     enum core_digest verify_digest; /* net { verify-alg } */
+    enum core_digest csums_digest;  /* net { csums-alg }; never CRC32C */
 };
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -347,7 +353,10 @@ struct core_status {
     uint64_t out_of_sync_bytes;
     uint64_t resync_total_bytes, resync_done_bytes; /* or of a verification */
     uint64_t resync_started;                        /* ns, the clock of the events; 0: none */
-    bool paused_here, paused_peer;                  /* by pause-sync on this node, on the peer */
+    uint64_t resync_same_bytes;          /* of the resync, equal by their checksums: not sent */
+    uint64_t resync_rate;                /* bytes a second that may be asked for now; 0: no limit */
+    bool resync_throttled;               /* because a guest reads or writes */
+    bool paused_here, paused_peer;       /* by pause-sync on this node, on the peer */
     uint64_t resync_paused;              /* ns for which the present resync stood still */
     uint64_t resync_paused_since;        /* and does, since; ns, 0: it does not */
     uint64_t verify_differs_bytes;       /* found by the verification under way, or the last one */

@@ -281,7 +281,7 @@ bool resync_pump(struct core *core);
 void resync_message(struct core *core, const struct wire_message *message,
                     struct replica_buffer *buffer);
 void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer,
-                      bool zero);
+                      bool zero, const uint8_t *digest);
 void resync_resume(struct core *core, struct sync_slot *slot);
 void resync_link_lost(struct core *core);
 /* In a live session: the target's disk is gone. */
@@ -290,6 +290,33 @@ bool resync_idle(const struct core *core); /* no disk I/O of it under way */
 uint64_t resync_deadline(const struct core *core);
 uint64_t resync_oldest(const struct core *core); /* when the oldest unanswered ask was sent, or
                                                      UINT64_MAX */
+
+/* ---- csums.c
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Target: asks for the slot's range, now or when its checksum is there. */
+void csums_ask(struct core *core, struct sync_slot *slot);
+void csums_summed(struct core *core, struct sync_slot *slot, int code, const uint8_t *digest);
+/* Source: notes the checksum of a RESYNC_SUM. False: an impossible one. */
+bool csums_asked(struct sync_slot *slot, const struct wire_message *message);
+/* Source: answers that the target has what is here. False: it has not, or nobody knows. */
+bool csums_equal(struct core *core, const struct sync_slot *slot, const uint8_t *digest);
+
+/* ---- pace.c
+ * -----------------------------------------------------------------------------------------------
+ */
+
+void pace_look(struct core *core);  /* at the beginning of each step */
+void pace_begin(struct core *core); /* a resync or a verification begins */
+/* May so much more be asked for, with `under_way` bytes not answered yet? */
+bool pace_allows(const struct core *core, uint32_t under_way, uint32_t bytes);
+void pace_took(struct core *core, uint32_t bytes); /* it was asked for */
+uint32_t pace_tell(const struct core *core);       /* flags for an answer */
+void pace_told(struct core *core, uint32_t flags);
+bool pace_busy(const struct core *core);
+bool pace_throttled(const struct core *core);
+uint64_t pace_rate(const struct core *core); /* bytes a second; 0: no limit */
+uint64_t pace_deadline(const struct core *core);
 
 /* ---- pause.c
  * ---------------------------------------------------------------------------------------------- */
@@ -311,6 +338,7 @@ void verify_disk_done(struct core *core, uint64_t tag, int code, struct replica_
                       const uint8_t *digest);
 void verify_resume(struct core *core, struct verify_slot *slot);
 void verify_link_lost(struct core *core);
+uint64_t verify_deadline(const struct core *core);
 bool verify_idle(const struct core *core);       /* no disk I/O of it under way */
 uint64_t verify_oldest(const struct core *core); /* as resync_oldest */
 

@@ -53,7 +53,12 @@ enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
 enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
 
 /* In the flags of a RESYNC_READ: as CORE_VERIFY_HELD. */
-enum { CORE_RESYNC_HELD = 1 };
+enum { CORE_RESYNC_HELD = 1 << 8 };
+
+/* In the flags of RESYNC_DATA, RESYNC_SAME and VERIFY_SUM: a guest reads or writes where the answer
+ * comes from.
+ */
+enum { CORE_ANSWER_BUSY = 1 };
 
 /* In the flags of a VERIFY_DONE: it answers the asker's. */
 enum { CORE_VERIFY_ANSWER = 1 };
@@ -336,6 +341,7 @@ struct liveness {
 enum sync_slot_phase {
     SYNC_SLOT_FREE,
     SYNC_SLOT_HOLD,
+    SYNC_SLOT_SUM, /* target: its own disk is read for the checksum */
     SYNC_SLOT_ASKED,
     SYNC_SLOT_OVERLAP,
     SYNC_SLOT_FLIGHT
@@ -347,7 +353,9 @@ struct sync_slot {
     enum sync_slot_phase phase;
     struct range range;
     bool zero;
-    uint64_t tag; /* source: the target's tag */
+    uint64_t tag;                      /* source: the target's tag */
+    enum core_digest algorithm;        /* of the checksum that was asked with, or NONE */
+    uint8_t theirs[WIRE_DIGEST_BYTES]; /* source: the target's */
     uint64_t session;
     uint64_t asked_at;
     bool held; /* target and Primary: in the interval set since before it asked */
@@ -369,9 +377,19 @@ struct resync {
     enum sync_finish finish;
     uint64_t ticket;
     uint64_t total_blocks, started;
-    uint64_t next_ask;    /* pace */
     uint64_t flush_due;   /* target: progress is to be seen, however slow it is */
+    uint64_t same_bytes;  /* equal by their checksums */
     uint64_t acked_bytes; /* since the last bitmap pass, source */
+};
+
+/* ---- how fast to ask (pace.c)
+ * ---------------------------------------------------------------------------- */
+
+struct pace {
+    uint64_t next;       /* when the next question may go out */
+    uint64_t rises_from; /* since when the rate rises */
+    uint64_t guest_at;   /* when a guest's request was last open on this node */
+    bool guest_seen, peer_busy;
 };
 
 /* ---- pause-sync (pause.c)
@@ -543,6 +561,7 @@ struct core {
     struct fence fence;
     struct liveness liveness;
     struct resync resync;
+    struct pace pace;
     struct pause pause;
     struct verify verify;
     struct command command;

@@ -79,6 +79,12 @@
     X(pause_ignored, "a target asks although the resync is paused")                               \
     X(pause_untold, "a new session does not tell that the resync is paused")                      \
     X(resume_unheard, "that the peer lets the resync go on is not heard")                         \
+    /* csums.c */                                                                                 \
+    X(same_unchecked, "the source calls every block equal that comes with a checksum")            \
+    /* pace.c */                                                                                  \
+    X(pace_ignored, "a resync asks as fast as it can, whatever its rates say")                    \
+    X(guest_unseen, "a resync does not give way to the guest of its own node")                    \
+    X(guest_untold, "an answer does not tell that the guest of its node is busy")                 \
     /* persist.c */                                                                               \
     X(newest_overwritten, "a superblock is written over the newest one")                          \
     X(super_ticket_early, "a superblock that is being written passes for the next one")           \

@@ -143,10 +143,11 @@ void peer_take(struct core *core, const struct wire_message *message, struct rep
     }
     slot = slot_take(core, message, buffer);
     core->counters.received_bytes += message->data_bytes;
-    if (!is_write(slot->type)) {
+    if (slot->type == WIRE_FLUSH) {
         start(core, slot);
         return;
     }
+    /* A read too: its guest may have seen a write before it, on the disk that it has lost since. */
     slot->owner.interval.range = slot->range;
     if (MUTANT(peer_overlap))
         slot->owner.interval.range.length = 0;
@@ -194,7 +195,7 @@ void peer_disk_done(struct core *core, uint64_t tag, int code, struct replica_bu
         answer_read(core, slot, code || !buffer ? REPLICA_E_IO : 0);
     else if (current)
         answer(core, slot->type, slot->tag, code);
-    if (is_write(slot->type))
+    if (slot->type != WIRE_FLUSH)
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
     slot_free(core, slot);
     if (code)

@@ -264,7 +264,8 @@ static void disk_done(struct core *core, const struct event *event)
     case TAG_RESYNC_ASK:
     case TAG_RESYNC_READ:
     case TAG_RESYNC_FLUSH:
-        resync_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.zero);
+        resync_disk_done(core, tag, code, event->disk_done.buffer, event->disk_done.zero,
+                         event->disk_done.digest);
         break;
     case TAG_VERIFY_ASK:
     case TAG_VERIFY_SERVE:
@@ -380,6 +381,7 @@ void replica_step(struct core *core, const struct event *event, struct actions *
     core->out = actions;
     if (core->disk == REPLICA_DISK_FAILED && core->local_pending == 0)
         core->disk = REPLICA_DISK_DISKLESS;
+    pace_look(core);
     dispatch(core, event);
     pump(core);
     seen = look(core);
@@ -409,6 +411,7 @@ uint64_t core_deadline(const struct core *core)
     uint64_t at = min64(liveness_deadline(core), resync_deadline(core));
 
     at = min64(at, handover_deadline(core));
+    at = min64(at, verify_deadline(core));
 
     if (core->session.link == LINK_WAITING)
         at = min64(at, core->session.connect_at);
@@ -495,6 +498,13 @@ bool core_suspended(const struct core *core)
     return core->loss.phase != LOSS_NONE;
 }
 
+/* Only who asks knows how fast it may. */
+static void pace_status(const struct core *core, struct core_status *status, bool asks)
+{
+    status->resync_rate = asks ? pace_rate(core) : core->config.resync_rate_max;
+    status->resync_throttled = asks && pace_throttled(core);
+}
+
 static void verify_status(const struct core *core, struct core_status *status)
 {
     const struct verify *verify = &core->verify;
@@ -506,6 +516,7 @@ static void verify_status(const struct core *core, struct core_status *status)
         verify->running ? verify->stop - verify->start : verify->served_total;
     status->resync_done_bytes = verify->running ? verify->done_bytes : verify->served_done;
     status->resync_started = verify->started;
+    pace_status(core, status, verify->running);
 }
 
 static void resync_status(const struct core *core, struct core_status *status)
@@ -518,6 +529,8 @@ static void resync_status(const struct core *core, struct core_status *status)
     status->resync_done_bytes =
         total > status->out_of_sync_bytes ? total - status->out_of_sync_bytes : 0;
     status->resync_started = core->resync.started;
+    pace_status(core, status, core->session.side == SYNC_TARGET);
+    status->resync_same_bytes = core->resync.same_bytes;
     status->resync_paused = core->pause.total;
     status->resync_paused_since = core->pause.since;
 }

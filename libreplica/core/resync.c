@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * resync.c - copying what is out of sync, pulled by the target.
+ * resync.c - copying what is out of sync, pulled by the target; here the target's half and what
+ * both need, in resync_source.c the source's.
  *
  *   target  RESYNC_READ -> source reads -> RESYNC_DATA -> target writes
  *           ... some hundred of those, then the target flushes, clears the bits, and only now says
@@ -13,7 +14,7 @@
  * interval set from before it reads until the data are in the ordered stream, and the target
  * carries out what comes in order of arrival where it overlaps.
  */
-#include "core_private.h"
+#include "resync_private.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -62,27 +63,38 @@ void resync_begin(struct core *core)
 
     resync->unflushed_count = resync->flush_covers = 0;
     resync->asked = resync->asked_bytes = 0;
-    resync->cursor = resync->acked_bytes = 0;
+    resync->cursor = resync->acked_bytes = resync->same_bytes = 0;
     resync->scanned = false;
     resync->finish = SYNC_RUNS;
     resync->total_blocks = core->bitmap.set;
     resync->started = core->now;
-    resync->next_ask = core->now;
     resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
     pause_begin(core);
+    pace_begin(core);
     core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
              core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
              resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
 }
 
-static void slot_free(struct core *core, struct sync_slot *slot)
+void resync_log_done(struct core *core, const char *target)
+{
+    if (core->resync.same_bytes == 0)
+        core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", target);
+    else
+        core_log(core, LOG_LEVEL_NOTICE,
+                 "resync done: %s is UpToDate; %" PRIu64
+                 " KiB had equal checksums and were not sent",
+                 target, core->resync.same_bytes / 1024);
+}
+
+void resync_slot_free(struct core *core, struct sync_slot *slot)
 {
     core_release(core, slot->buffer);
     slot->buffer = NULL;
     slot->phase = SYNC_SLOT_FREE;
 }
 
-static struct sync_slot *slot_find(struct sync_slot *slots, uint32_t count)
+struct sync_slot *resync_slot_find(struct sync_slot *slots, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         if (slots[i].phase == SYNC_SLOT_FREE)
@@ -97,30 +109,7 @@ static void target_free(struct core *core, struct sync_slot *slot)
 {
     core->resync.asked--;
     core->resync.asked_bytes -= slot->range.length;
-    slot_free(core, slot);
-}
-
-static void pace(struct core *core, uint32_t bytes)
-{
-    struct resync *resync = &core->resync;
-    uint64_t rate = core->config.resync_rate_max;
-
-    if (rate == 0)
-        return;
-    if (resync->next_ask < core->now)
-        resync->next_ask = core->now;
-    resync->next_ask += (uint64_t)bytes * 1000000000u / rate;
-}
-
-static void send_ask(struct core *core, struct sync_slot *slot)
-{
-    struct wire_message *message = core_send(core, WIRE_RESYNC_READ, NULL);
-
-    slot->phase = SYNC_SLOT_ASKED;
-    slot->asked_at = core->now;
-    message->tag = tag_make(TAG_RESYNC_ASK, slot->index, slot->generation);
-    message->range = slot->range;
-    message->flags = slot->held ? CORE_RESYNC_HELD : 0;
+    resync_slot_free(core, slot);
 }
 
 /* A Primary that is the target holds its guest's writes of the range back until the data are here:
@@ -133,13 +122,13 @@ static void enter_and_ask(struct core *core, struct sync_slot *slot)
     if (slot->held && !interval_enter(&core->intervals, &slot->owner.interval))
         slot->phase = SYNC_SLOT_HOLD;
     else
-        send_ask(core, slot);
+        csums_ask(core, slot);
 }
 
 static void ask(struct core *core, struct range run)
 {
     struct resync *resync = &core->resync;
-    struct sync_slot *slot = slot_find(resync->asks, CORE_RESYNC_ASKS);
+    struct sync_slot *slot = resync_slot_find(resync->asks, CORE_RESYNC_ASKS);
 
     slot->range = run;
     slot->zero = false;
@@ -147,7 +136,7 @@ static void ask(struct core *core, struct range run)
     resync->asked++;
     resync->asked_bytes += run.length;
     resync->cursor = range_end(run);
-    pace(core, run.length);
+    pace_took(core, run.length);
     enter_and_ask(core, slot);
 }
 
@@ -157,9 +146,8 @@ static bool may_ask(const struct core *core)
 
     return !resync->scanned && (!pause_holds(core) || MUTANT(pause_ignored)) &&
            resync->asked < CORE_RESYNC_ASKS &&
-           resync->asked_bytes + CORE_RESYNC_BYTES <= WIRE_RESYNC_WINDOW_BYTES &&
            resync->unflushed_count + resync->asked < CORE_RESYNC_UNFLUSHED &&
-           core->now >= resync->next_ask;
+           pace_allows(core, resync->asked_bytes, CORE_RESYNC_BYTES);
 }
 
 static bool pump_asks(struct core *core)
@@ -237,7 +225,7 @@ static void target_end(struct core *core)
         return;
     handler_run(core, HANDLER_AFTER_RESYNC_TARGET);
     handler_run(core, HANDLER_UNFENCE_PEER);
-    core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.node);
+    resync_log_done(core, core->config.node);
 }
 
 /* Everything was asked for, written and flushed. */
@@ -319,6 +307,7 @@ static void data_came(struct core *core, const struct wire_message *message,
         return;
     }
     slot->buffer = buffer;
+    pace_told(core, message->flags);
     slot->zero = message->zero;
     core->counters.received_bytes += message->data_bytes;
     slot->owner.interval.range = slot->range;
@@ -327,6 +316,33 @@ static void data_came(struct core *core, const struct wire_message *message,
     slot->phase = SYNC_SLOT_OVERLAP;
     if (slot->held || interval_enter(&core->intervals, &slot->owner.interval))
         target_write(core, slot);
+}
+
+/* Nothing is written, but what is here already may not be durable. */
+static void is_same(struct core *core, const struct wire_message *message)
+{
+    struct resync *resync = &core->resync;
+    struct sync_slot *slot = slot_by_tag(core, message->tag);
+
+    if (!slot || slot->owner.kind != OWNER_RESYNC_ASK || slot->phase != SYNC_SLOT_ASKED ||
+        slot->algorithm == CORE_DIGEST_NONE || message->range.offset != slot->range.offset ||
+        message->range.length != slot->range.length) {
+        session_violation(core, "an answer to a checksum that was not asked for");
+        return;
+    }
+    pace_told(core, message->flags);
+    resync->unflushed[resync->unflushed_count++] = slot->range;
+    resync->same_bytes += slot->range.length;
+    target_free(core, slot);
+}
+
+static void target_summed(struct core *core, struct sync_slot *slot, int code,
+                          const uint8_t *digest)
+{
+    if (slot->session == core->session.number && session_live(core) && core_has_disk(core))
+        csums_summed(core, slot, code, digest);
+    else
+        target_free(core, slot);
 }
 
 static void target_written(struct core *core, struct sync_slot *slot, int code)
@@ -341,142 +357,6 @@ static void target_written(struct core *core, struct sync_slot *slot, int code)
         core_disk_failed(core, code, "writing resync data");
 }
 
-/* ---- source ------------------------------------------------------------------------------------
- */
-
-static void source_read(struct core *core, struct sync_slot *slot)
-{
-    slot->phase = SYNC_SLOT_FLIGHT;
-    core_disk(core, REPLICA_OP_READ, slot->range, false, NULL,
-              tag_make(TAG_RESYNC_READ, slot->index, slot->generation));
-}
-
-static bool range_possible(const struct core *core, struct range range, uint32_t most)
-{
-    return range_inside(range, core->size) && range_aligned(range, REPLICA_BLOCK_BYTES) &&
-           range.length <= most;
-}
-
-static void read_asked(struct core *core, const struct wire_message *message)
-{
-    struct sync_slot *slot = slot_find(core->resync.reads, CORE_RESYNC_READS);
-
-    if (!slot || !range_possible(core, message->range, CORE_RESYNC_BYTES)) {
-        session_violation(core, "an impossible resync request");
-        return;
-    }
-    if ((message->flags & CORE_RESYNC_HELD) &&
-        interval_busy(&core->intervals, message->range)) { /* the role has moved */
-        struct wire_message *busy = core_send(core, WIRE_RESYNC_DATA, NULL);
-
-        busy->tag = message->tag;
-        busy->range = message->range;
-        busy->code = REPLICA_E_BUSY;
-        return;
-    }
-    slot->generation++;
-    slot->range = message->range;
-    slot->tag = message->tag;
-    slot->session = core->session.number;
-    slot->phase = SYNC_SLOT_OVERLAP;
-    slot->owner.interval.range = slot->range;
-    if (MUTANT(resync_reads_past))
-        slot->owner.interval.range.length = 0;
-    if (interval_enter(&core->intervals, &slot->owner.interval))
-        source_read(core, slot);
-}
-
-static void source_answer(struct core *core, struct sync_slot *slot, bool zero)
-{
-    struct wire_message *message = core_send(core, WIRE_RESYNC_DATA, zero ? NULL : slot->buffer);
-
-    message->tag = slot->tag;
-    message->range = slot->range;
-    message->zero = zero;
-    message->data_bytes = zero ? 0 : slot->range.length;
-    if (MUTANT(source_clears_early))
-        bitmap_clear(&core->bitmap, slot->range);
-    core->counters.sent_bytes += message->data_bytes;
-}
-
-static void source_done(struct core *core, struct sync_slot *slot, int code,
-                        struct replica_buffer *buffer, bool zero)
-{
-    bool current = slot->session == core->session.number && session_live(core);
-
-    slot->buffer = buffer;
-    if (current && code == 0 && (zero || buffer))
-        source_answer(core, slot, zero);
-    core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
-    slot_free(core, slot);
-    if (code)
-        core_disk_failed(core, code, "reading for the resync");
-}
-
-static void acknowledged(struct core *core, const struct wire_message *message)
-{
-    struct resync *resync = &core->resync;
-
-    if (!range_possible(core, message->range, CORE_RESYNC_BYTES)) {
-        session_violation(core, "an impossible resync acknowledgement");
-        return;
-    }
-    bitmap_clear(&core->bitmap, message->range);
-    resync->acked_bytes += message->range.length;
-    if (resync->acked_bytes >= (64u << 20)) { /* so that a crash does not start over */
-        resync->acked_bytes = 0;
-        persist_bitmap(core);
-    }
-}
-
-static void target_says_done(struct core *core)
-{
-    struct resync *resync = &core->resync;
-
-    if (core->bitmap.set > 0 || resync->finish != SYNC_RUNS) {
-        session_violation(core, "an end of the resync while blocks are out of sync");
-        return;
-    }
-    core->peer_disk = REPLICA_DISK_UPTODATE;
-    core->super.flags &= ~(uint32_t)METADATA_CRASHED_PRIMARY;
-    persist_bitmap(core);
-    resync->finish = SYNC_ENDS_SUPER;
-    resync->ticket = persist_super(core);
-}
-
-static bool pump_source(struct core *core)
-{
-    struct resync *resync = &core->resync;
-
-    if (resync->finish != SYNC_ENDS_SUPER || !persist_super_due(core, resync->ticket))
-        return false;
-    core_send(core, WIRE_RESYNC_DONE, NULL);
-    core->session.side = SYNC_NONE;
-    core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.peer_node);
-    return true;
-}
-
-/* ---- both
- * ---------------------------------------------------------------------------------------- */
-
-static void source_message(struct core *core, const struct wire_message *message)
-{
-    switch (message->type) {
-    case WIRE_RESYNC_READ:
-        read_asked(core, message);
-        break;
-    case WIRE_RESYNC_ACK:
-        acknowledged(core, message);
-        break;
-    case WIRE_RESYNC_DONE:
-        target_says_done(core);
-        break;
-    default: /* RESYNC_DATA goes the other way */
-        session_violation(core, "resync data to the source");
-        break;
-    }
-}
-
 void resync_message(struct core *core, const struct wire_message *message,
                     struct replica_buffer *buffer)
 {
@@ -489,7 +369,9 @@ void resync_message(struct core *core, const struct wire_message *message,
     if (!core_has_disk(core)) /* a target whose disk is gone: the answers come in */
         return;
     if (core->session.side == SYNC_SOURCE) {
-        source_message(core, message);
+        resync_source_message(core, message);
+    } else if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_SAME) {
+        is_same(core, message);
     } else if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_DONE &&
                core->resync.finish == SYNC_ENDS_PEER) {
         target_end(core);
@@ -499,7 +381,7 @@ void resync_message(struct core *core, const struct wire_message *message,
 }
 
 void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_buffer *buffer,
-                      bool zero)
+                      bool zero, const uint8_t *digest)
 {
     struct sync_slot *slot;
 
@@ -510,37 +392,39 @@ void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_
         return;
     }
     slot = slot_by_tag(core, tag);
-    if (!slot || slot->phase != SYNC_SLOT_FLIGHT) {
+    if (!slot || (slot->phase != SYNC_SLOT_FLIGHT && slot->phase != SYNC_SLOT_SUM)) {
         core_release(core, buffer);
         return;
     }
     core->local_pending--;
     if (slot->owner.kind == OWNER_RESYNC_READ) {
-        source_done(core, slot, code, buffer, zero);
+        resync_source_done(core, slot, code, buffer, zero, digest);
         return;
     }
     core_release(core, buffer);
-    target_written(core, slot, code);
+    if (slot->phase == SYNC_SLOT_SUM)
+        target_summed(core, slot, code, digest);
+    else
+        target_written(core, slot, code);
 }
 
 void resync_resume(struct core *core, struct sync_slot *slot)
 {
     if (slot->owner.kind == OWNER_RESYNC_READ) {
-        source_read(core, slot);
+        resync_source_read(core, slot);
     } else if (slot->phase != SYNC_SLOT_HOLD) {
         target_write(core, slot);
-    } else if (session_live(core) && core->session.side == SYNC_TARGET) {
-        send_ask(core, slot);
+    } else if (session_live(core) && core->session.side == SYNC_TARGET && !pause_holds(core)) {
+        csums_ask(core, slot);
     } else {
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
         target_free(core, slot);
     }
 }
 
-/* What waits for the peer is dropped; what waits for a disk or an overlapping request goes on, and
- * the next session waits for it. */
-/* A read that waits for a guest's write is dropped: that write may wait for the next session, and
- * the session for this read. What is on the disk goes on until the disk has done it. */
+/* What waits for the peer is dropped; what waits for the disk goes on, and the next session waits
+ * for it. A read that waits for a guest's write is dropped too: that write may wait for the next
+ * session, and the session for this read. */
 void resync_link_lost(struct core *core)
 {
     for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++) {
@@ -558,7 +442,7 @@ void resync_link_lost(struct core *core)
         if (slot->phase != SYNC_SLOT_OVERLAP)
             continue;
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
-        slot_free(core, slot);
+        resync_slot_free(core, slot);
     }
     core->resync.unflushed_count = core->resync.flush_covers = 0;
 }
@@ -583,7 +467,7 @@ bool resync_pump(struct core *core)
     if (!session_live(core) || core->session.side == SYNC_NONE || !core_has_disk(core))
         return false;
     if (core->session.side == SYNC_SOURCE)
-        return pump_source(core);
+        return resync_source_pump(core);
     if (given_up(core))
         return false;
     if (core->resync.finish == SYNC_RUNS) {
@@ -599,7 +483,7 @@ uint64_t resync_deadline(const struct core *core)
     const struct resync *resync = &core->resync;
 
     if (!session_live(core) || core->session.side != SYNC_TARGET || resync->scanned ||
-        resync->finish != SYNC_RUNS || pause_holds(core) || core->now >= resync->next_ask)
+        resync->finish != SYNC_RUNS || pause_holds(core))
         return UINT64_MAX;
-    return resync->next_ask;
+    return pace_deadline(core);
 }

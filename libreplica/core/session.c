@@ -315,6 +315,8 @@ static void live_message(struct core *core, const struct wire_message *message,
         invalidate_answered(core, message);
         break;
     case WIRE_RESYNC_READ:
+    case WIRE_RESYNC_SUM:
+    case WIRE_RESYNC_SAME:
     case WIRE_RESYNC_DATA:
     case WIRE_RESYNC_ACK:
     case WIRE_RESYNC_DONE:

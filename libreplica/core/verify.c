@@ -253,6 +253,7 @@ static void sum_came(struct core *core, const struct wire_message *message)
         slot_ask(core, slot);
         return;
     }
+    pace_told(core, message->flags);
     memcpy(slot->theirs, message->digest, sizeof slot->theirs);
     slot->phase = VERIFY_OVERLAP;
     if (slot->held || slot_enter(core, slot))
@@ -298,9 +299,28 @@ void verify_begin(struct core *core)
     verify->started = core->now;
     verify->running = true;
     verify->end = VERIFY_RUNS;
+    pace_begin(core);
     core_log(core, LOG_LEVEL_NOTICE, "verify begins, by %s: %" PRIu64 " KiB", algorithm_name(core),
              (verify->stop - verify->start) / 1024);
     command_answer(core, 0, "%s", "");
+}
+
+/* Ranges, each counted as a whole one, that are being compared. */
+static uint32_t under_way(const struct core *core)
+{
+    uint32_t bytes = 0;
+
+    for (uint32_t i = 0; i < CORE_VERIFY_SLOTS; i++)
+        if (core->verify.asks[i].phase != VERIFY_FREE)
+            bytes += CORE_RESYNC_BYTES;
+    return bytes;
+}
+
+uint64_t verify_deadline(const struct core *core)
+{
+    const struct verify *verify = &core->verify;
+
+    return verify->running && verify->cursor < verify->stop ? pace_deadline(core) : UINT64_MAX;
 }
 
 static bool pump_asks(struct core *core)
@@ -309,7 +329,8 @@ static bool pump_asks(struct core *core)
     struct verify_slot *slot;
     bool moved = false;
 
-    while (verify->cursor < verify->stop && (slot = slot_find(verify->asks))) {
+    while (verify->cursor < verify->stop && (slot = slot_find(verify->asks)) &&
+           pace_allows(core, under_way(core), CORE_RESYNC_BYTES)) {
         uint64_t room = CORE_RESYNC_BYTES - verify->cursor % CORE_RESYNC_BYTES;
         uint64_t left = verify->stop - verify->cursor;
 
@@ -320,6 +341,7 @@ static bool pump_asks(struct core *core)
         slot->session = core->session.number;
         slot->algorithm = core->config.verify_digest;
         verify->cursor += slot->range.length;
+        pace_took(core, slot->range.length);
         slot_ask(core, slot);
         moved = true;
     }
@@ -410,6 +432,7 @@ static void serve_answer(struct core *core, const struct verify_slot *slot, int 
 
     message->tag = slot->tag;
     message->code = code;
+    message->flags = pace_tell(core);
     if (code == 0)
         memcpy(message->digest, digest, sizeof message->digest);
 }

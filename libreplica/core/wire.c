@@ -33,7 +33,7 @@
  *      4  256  reason, NUL-padded                64  u32  window_bytes
  *                                                68  u32  window_requests
  *   BITMAP body, 4096 bytes: one block as on disk
- *   VERIFY_SUM body, 32 bytes: the checksum, NUL-padded
+ *   VERIFY_SUM and RESYNC_SUM body, 32 bytes: the checksum, NUL-padded
  *
  * The decoder is strict: what it accepts, wire_encode gives back byte for byte. A zero where the
  * layout says 0, NUL padding after a string, a known type, known bits, a known code, lengths as
@@ -104,6 +104,8 @@ static const struct rule rules[WIRE_TYPE_COUNT] = {
     [WIRE_VERIFY_SUM] = {"VERIFY_SUM", WIRE_DIGEST_BYTES, 0, 0, DATA_NONE},
     [WIRE_VERIFY_MARK] = {"VERIFY_MARK", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
     [WIRE_VERIFY_DONE] = {"VERIFY_DONE", 0, 0, 0, DATA_NONE},
+    [WIRE_RESYNC_SUM] = {"RESYNC_SUM", WIRE_DIGEST_BYTES, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
+    [WIRE_RESYNC_SAME] = {"RESYNC_SAME", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
     [WIRE_SYNC_PAUSE] = {"SYNC_PAUSE", 0, 0, 0, DATA_NONE},
 };
 
@@ -176,6 +178,7 @@ static void put_body(struct bytes_writer *writer, const struct wire_message *mes
         bytes_put_raw(writer, message->bitmap_block, METADATA_BLOCK_BYTES);
         break;
     case WIRE_VERIFY_SUM:
+    case WIRE_RESYNC_SUM:
         bytes_put_raw(writer, message->digest, WIRE_DIGEST_BYTES);
         break;
     default: /* every other type is a header alone */
@@ -406,6 +409,7 @@ int wire_decode_body(const uint8_t *body, uint32_t body_bytes, struct wire_messa
         reader.next = reader.end;
         break;
     case WIRE_VERIFY_SUM:
+    case WIRE_RESYNC_SUM:
         bytes_get_raw(&reader, found.digest, WIRE_DIGEST_BYTES);
         break;
     default: /* every other type is a header alone */

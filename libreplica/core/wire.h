@@ -63,6 +63,8 @@ enum wire_type {
     WIRE_INVALIDATE,     /* "give your data up, and sync from me in full" */
     WIRE_INVALIDATE_ACK, /* it is Inconsistent, durably, or a code */
     WIRE_SYNC_PAUSE,     /* the sender's operator has paused the resync, or lets it go on */
+    WIRE_RESYNC_SUM,     /* as RESYNC_READ, with the target's checksum of the range */
+    WIRE_RESYNC_SAME,    /* answers it in place of RESYNC_DATA: nothing to send */
     WIRE_TYPE_COUNT
 };
 
@@ -107,7 +109,7 @@ struct wire_message {
                        VERIFY_READ: bytes of the whole verification; VERIFY_DONE: that differ */
     uint32_t flags; /* NEW_UUID: bit 0 clears the bitmap and makes both UpToDate; PROMOTE: bit 0
                        force, 1 take back; VERIFY_READ: the algorithm, and CORE_VERIFY_*;
-                       SYNC_PAUSE: CORE_PAUSE_* */
+                       SYNC_PAUSE: CORE_PAUSE_*; RESYNC_SUM: the algorithm */
     int32_t code;   /* answers: enum replica_code */
     uint32_t data_bytes;
     union { /* decoded body, by type */
@@ -115,7 +117,7 @@ struct wire_message {
         struct wire_state state;
         struct wire_refuse refuse;         /* REFUSE, HANDOVER */
         const uint8_t *bitmap_block;       /* BITMAP: points into the body; index is in `value` */
-        uint8_t digest[WIRE_DIGEST_BYTES]; /* VERIFY_SUM */
+        uint8_t digest[WIRE_DIGEST_BYTES]; /* VERIFY_SUM, RESYNC_SUM */
     };
 };
 

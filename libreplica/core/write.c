@@ -148,7 +148,10 @@ static bool pump_admit(struct core *core)
     struct request *request;
     bool moved = false;
 
-    while (core->loss.phase == LOSS_FAILING && (request = request_queue_pop(&core->admit))) {
+    /* Nobody is left to carry these out: no room is waited for. */
+    bool fail = core->loss.phase == LOSS_FAILING || !core_reachable(core);
+
+    while (fail && (request = request_queue_pop(&core->admit))) {
         piece_over(core, request);
         core->admit_ticket = 0;
         moved = true;
@@ -327,6 +330,8 @@ uint32_t request_peer_lost(struct core *core)
             request->marked = true;
             marked++;
         }
+        if (!core_has_data(core)) /* whatever our own disk says later, and is worth by then */
+            request->code = REPLICA_E_IO;
         lose_peer_leg(core, request);
     }
     return marked;

@@ -136,35 +136,46 @@ static void *option_field(const struct option *option, struct config_resource *r
 static void number_store(const struct option *option, uint64_t units,
                          struct config_resource *resource)
 {
-    if (option->kind == OPTION_COUNT32)
-        *(uint32_t *)option_field(option, resource) = (uint32_t)units;
+    if (option->kind == OPTION_COUNT32 || option->kind == OPTION_SECTORS)
+        *(uint32_t *)option_field(option, resource) = (uint32_t)(units * option->scale);
     else
         *(uint64_t *)option_field(option, resource) = units * option->scale;
 }
 
-/* A number in the option's unit; a rate may have a suffix. Limits are checked in the unit, so
- * that nothing can wrap. */
+/* `text` as a number in the option's unit, a suffix counted in. False: it is none. */
+static bool number_read(const struct option *option, const char *text, uint64_t *units)
+{
+    static const char suffixes[] = "KMG";
+    bool sectors = option->kind == OPTION_SECTORS;
+    const char *suffix;
+    char *end = NULL;
+
+    errno = 0;
+    *units = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)*text) || errno)
+        return false;
+    if (!*end)
+        return true;
+    if (end[1] || (option->kind != OPTION_RATE && !sectors))
+        return false;
+    if (sectors && *end == 's')
+        return true;
+    suffix = strchr(suffixes, toupper((unsigned char)*end));
+    for (; suffix && suffix > suffixes && *units <= UINT64_MAX >> 10; suffix--)
+        *units <<= 10;
+    if (sectors && *units <= UINT64_MAX / 2)
+        *units *= 2; /* a KiB has two */
+    return suffix == suffixes;
+}
+
+/* Limits are checked in the option's unit, so that nothing can wrap. */
 static int number_apply(const struct option *option, const struct config_statement *statement,
                         const char *text, struct config_resource *resource,
                         struct replica_error *error)
 {
-    static const char suffixes[] = "KMG";
-    char *end = NULL;
-    const char *suffix;
     uint64_t units;
 
-    errno = 0;
-    units = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)*text) || errno)
-        end = NULL;
-    if (end && *end && option->kind == OPTION_RATE && !end[1]) {
-        suffix = strchr(suffixes, toupper((unsigned char)*end));
-        for (; suffix && suffix > suffixes && units <= UINT64_MAX >> 10; suffix--)
-            units <<= 10;
-        if (suffix == suffixes)
-            end++;
-    }
-    if (!end || *end)
+    if (!number_read(option, text, &units))
         return config_fail(statement, REPLICA_E_INVALID, error,
                            "%s: expected a number in %s, found '%s'", option->name, option->unit,
                            text);
@@ -265,6 +276,7 @@ static int option_apply(const struct option *option, const struct config_stateme
     switch (option->kind) {
     case OPTION_TIME:
     case OPTION_RATE:
+    case OPTION_SECTORS:
     case OPTION_COUNT32:
     case OPTION_COUNT64:
         return number_apply(option, statement, text, resource, error);
@@ -356,6 +368,8 @@ static void option_dump(const struct option *option, struct config_resource *res
     fprintf(out, "\t\t%-20s ", option->name);
     if (option->kind == OPTION_COUNT32)
         fprintf(out, "%" PRIu32, *(const uint32_t *)field);
+    else if (option->kind == OPTION_SECTORS)
+        fprintf(out, "%" PRIu32 "s", *(const uint32_t *)field / REPLICA_SECTOR_BYTES);
     else if (option->kind == OPTION_CHOICE)
         fputs(option->words[*(const unsigned *)field], out);
     else if (option->kind == OPTION_TEXT || option->kind == OPTION_PATH)

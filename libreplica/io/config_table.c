@@ -18,6 +18,11 @@
         .name = n, .kind = OPTION_RATE, .offset = FIELD(m), .maximum = high, .initial = start, \
         .scale = 1024, .unit = "KiB/s, or with K, M or G behind it"                            \
     }
+#define SECTORS(n, m, high, start)                                                                \
+    {                                                                                             \
+        .name = n, .kind = OPTION_SECTORS, .offset = FIELD(m), .maximum = high, .initial = start, \
+        .scale = 512, .unit = "sectors of 512 bytes, or with K or M behind it"                    \
+    }
 #define COUNT32(n, m, low, high, start)                                                         \
     {                                                                                           \
         .name = n, .kind = OPTION_COUNT32, .offset = FIELD(m), .minimum = low, .maximum = high, \
@@ -128,8 +133,9 @@ static const struct option options_net[] = {
     HARMLESS("cram-hmac-alg"),
     CHOICE("verify-alg", core.verify_digest, CORE_DIGEST_SHA256, "none", "sha256", "sha1", "md5",
            "crc32c"),
-    HARMLESS("csums-alg"),
-    HARMLESS("csums-after-crash-only"),
+    CHOICE_OF(CORE_DIGEST_CRC32C, "csums-alg", core.csums_digest, CORE_DIGEST_NONE, "none",
+              "sha256", "sha1", "md5", "crc32c"),
+    LACKING("csums-after-crash-only", "csums-alg is for every resync: delete the line", "no"),
     HARMLESS("data-integrity-alg"),
     HARMLESS("congestion-extents"),
     HARMLESS("congestion-fill"),
@@ -152,6 +158,13 @@ static const struct option options_disk[] = {
     COUNT32("al-extents", al_extents, METADATA_AL_EXTENTS_MIN, METADATA_AL_EXTENTS_MAX,
             METADATA_AL_EXTENTS_DEFAULT),
     RATE("c-max-rate", core.resync_rate_max, 4194304, 102400),
+    RATE("c-min-rate", core.resync_rate_min, 4194304, 4096),
+    RATE("resync-rate", core.resync_rate, 4194304, 4096),
+    TIME("c-plan-ahead", core.resync_plan_ahead, 0, 300, 20, TENTH,
+         "tenths of a second (20 is 2 s)"),
+    SECTORS("c-fill-target", core.resync_fill, 2097152, 2048),
+    LACKING("c-delay-target", "what is under way is bounded by c-fill-target: delete the line",
+            NULL),
     CHOICE_OF(1, "on-io-error", core.on_io_error, CORE_IO_ERROR_DETACH, "detach", "pass_on",
               "call-local-io-error"),
     LACKING("size", "the size is what the smaller of the two disks holds: delete the line", NULL),
@@ -162,10 +175,6 @@ static const struct option options_disk[] = {
     LACKING("read-balancing", "an UpToDate disk always reads locally: delete the line",
             "prefer-local"),
     HARMLESS("block-size"),
-    HARMLESS("c-delay-target"),
-    HARMLESS("c-fill-target"),
-    HARMLESS("c-min-rate"),
-    HARMLESS("c-plan-ahead"),
     HARMLESS("disable-write-same"),
     HARMLESS("discard-granularity"),
     HARMLESS("discard-zeroes-if-aligned"),
@@ -236,8 +245,7 @@ static const struct {
     const char *name_now;
 } aliases[] = {
     {CONFIG_SECTION_DISK, "fencing", CONFIG_SECTION_NET, "fencing"},
-    {CONFIG_SECTION_DISK, "resync-rate", CONFIG_SECTION_DISK, "c-max-rate"},
-    {CONFIG_SECTION_DISK, "rate", CONFIG_SECTION_DISK, "c-max-rate"},
+    {CONFIG_SECTION_DISK, "rate", CONFIG_SECTION_DISK, "resync-rate"},
 };
 
 const char *config_section_name(enum config_section section)

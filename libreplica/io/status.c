@@ -140,8 +140,10 @@ static void put_progress(struct replica *replica, const struct core_status *stat
     put(object, "rs-dt1-ms", json_integer((json_int_t)older.ms));
     put(object, "rs-db1-sectors", json_integer((json_int_t)older.sectors));
     put(object, "rs-failed", json_integer(0));
-    put(object, "rs-same-csum", json_integer(0));
-    put(object, "want", json_real((double)replica->resource.core.resync_rate_max / KIB / KIB));
+    put(object, "rs-same-csum",
+        json_integer((json_int_t)(status->resync_same_bytes / REPLICA_BLOCK_BYTES)));
+    put(object, "want", json_real((double)status->resync_rate / KIB / KIB));
+    put(object, "throttled", json_boolean(status->resync_throttled)); /* ours */
     put(object, "db0/dt0 [MiB/s]", json_real(mib_a_second(newer)));
     put(object, "db1/dt1 [MiB/s]", json_real(mib_a_second(older)));
     put(object, "estimated-seconds-to-finish",

@@ -172,5 +172,6 @@ if __name__ == "__main__":
     import scenarios_mistakes  # noqa: F401
     import scenarios_limits  # noqa: F401
     import scenarios_peer_loss  # noqa: F401
+    import scenarios_resync  # noqa: F401
     import scenarios_library  # noqa: F401
     sys.exit(main())

@@ -147,7 +147,7 @@ def nbd_follows_the_role(lab):
 
 @scenario("first full sync with progress; the guest writes meanwhile")
 def first_full_sync(lab):
-    pair = lab.pair(size=192 * MIB, disk="c-max-rate 40M;").create().start()
+    pair = lab.pair(size=192 * MIB, disk="c-max-rate 40M; c-min-rate 40M;").create().start()
     with open(pair.alpha.disk, "r+b") as disk:
         disk.write(os.urandom(8 * MIB))
     pair.alpha.adm("primary", "--force", RESOURCE)

@@ -65,6 +65,15 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
                                    .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE
                                                                    : CORE_PEER_LOSS_CONTINUE};
 
+    if (profile->csums)
+        config->csums_digest = CORE_DIGEST_SHA256;
+    if (profile->paced) {
+        config->resync_rate_max = profile->rate_max;
+        config->resync_rate_min = profile->rate_min;
+        config->resync_rate = profile->rate_max / 4;
+        config->resync_plan_ahead = 50 * MS;
+        config->resync_fill = 256 << 10;
+    }
     if (profile->fencing != CORE_FENCING_DONT_CARE)
         config->handlers |= 1u << HANDLER_FENCE_PEER;
     if (profile->handlers)
@@ -365,6 +374,7 @@ void host_event(struct sim_host *host, struct event *event)
     oracle_stepped(host, &before);
     if (actions.count == 0)
         return;
+    oracle_paced(host, list, actions.count);
     host_act_all(host, actions.count);
     host_drained(host);
 }

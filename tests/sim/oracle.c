@@ -39,6 +39,7 @@ void oracle_reset(struct sim_world *world)
         oracle->node_acked_count[i] = oracle->node_verified[i] = 0;
         oracle->acked_in_tenure[i] = oracle->forced[i] = oracle->robbed[i] = false;
         oracle->tenure_generation[i] = oracle->epoch[i] = 0;
+        oracle->pace[i] = (struct sim_pace){0};
     }
 }
 

@@ -296,7 +296,12 @@ struct sim_oracle {
     bool robbed[SIM_HOSTS];    /* its guest lost the only copy, and no flush has failed since */
     uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
     bool established;          /* as of the last look */
-    uint64_t steps_at_now;     /* steps since virtual time last moved */
+    struct sim_pace {
+        uint32_t process;
+        uint64_t next;                    /* no question before */
+        uint64_t started, reached, spent; /* of the verification */
+    } pace[SIM_HOSTS];
+    uint64_t steps_at_now; /* steps since virtual time last moved */
 };
 
 /* ---- world --------------------------------------------------------------------------------------
@@ -311,7 +316,10 @@ struct sim_profile {
     bool wire;     /* messages are encoded and decoded on their way */
     bool shuffle;  /* actions of one step in random order */
     enum core_fencing fencing;
-    bool freeze;      /* on-peer-loss freeze */
+    bool freeze; /* on-peer-loss freeze */
+    bool paced;  /* with the rates below; else as fast as it goes */
+    uint64_t rate_max, rate_min;
+    bool csums;       /* a resync asks with checksums */
     bool handlers;    /* the resync handlers have scripts */
     uint32_t sectors; /* of the data disks */
     uint32_t al_extents, requests_max, depth;
@@ -532,6 +540,8 @@ void oracle_power_cut(struct sim_host *host);
 void oracle_abandoned(struct sim_host *host);
 void oracle_guest_started(struct sim_host *host);
 void oracle_guest_moved(const struct sim_host *from, struct sim_host *to);
+/* What a step asks the peer for, and what it tells it of the guest. */
+void oracle_paced(struct sim_host *host, const struct action *list, uint32_t count);
 /* After each step: roles, directions, limits. `before` is the status before it. */
 void oracle_stepped(struct sim_host *host, const struct core_status *before);
 /* Equal where they have to be; `strict`: nothing is under way, so everywhere. */

@@ -78,7 +78,10 @@ struct pair {
     struct core_config policies; /* only what pair_tune copies; of the next attach */
     bool linked;
     uint64_t now, entropy;
-    uint64_t resync_rate; /* c-max-rate of the cores that are attached from now on */
+    /* c-max-rate, c-min-rate, c-fill-target of the cores that are attached from now on */
+    uint64_t resync_rate, resync_rate_min;
+    uint32_t resync_fill;
+    enum core_digest csums;
     uint64_t events_left; /* a run that never ends is a failure */
     struct pair_request request[PAIR_REQUESTS];
     unsigned requests;

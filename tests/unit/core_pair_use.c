@@ -53,7 +53,11 @@ void pair_attach(struct pair *pair, unsigned index)
     config.on_peer_loss = pair->policies.on_peer_loss;
     config.handlers = pair->policies.handlers;
     config.after_sb = pair->policies.after_sb;
+    config.csums_digest = pair->csums;
     config.resync_rate_max = pair->resync_rate;
+    config.resync_rate_min = pair->resync_rate_min;
+    config.resync_plan_ahead = PAIR_SECOND;
+    config.resync_fill = pair->resync_fill;
     snprintf(config.node, sizeof config.node, "%s", index ? "beta" : "alpha");
     snprintf(config.peer_node, sizeof config.peer_node, "%s", index ? "alpha" : "beta");
     ck_assert_int_eq(core_new(&node->core, &config, node->slots, node->meta_bytes, node->data_bytes,

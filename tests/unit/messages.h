@@ -85,6 +85,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_RESYNC_READ:
     case WIRE_VERIFY_READ:
     case WIRE_VERIFY_MARK:
+    case WIRE_RESYNC_SAME:
         message.range = random_range(seed, WIRE_DATA_BYTES_MAX);
         break;
     case WIRE_RESYNC_DATA:
@@ -103,6 +104,11 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_RESYNC_ACK:
     case WIRE_INVALIDATE_ACK:
         message.code = coin ? REPLICA_E_IO : 0;
+        break;
+    case WIRE_RESYNC_SUM:
+        message.range = random_range(seed, WIRE_DATA_BYTES_MAX);
+        for (unsigned i = 0; i < WIRE_DIGEST_BYTES; i++)
+            message.digest[i] = (uint8_t)unit_random(seed);
         break;
     case WIRE_VERIFY_SUM:
         for (unsigned i = 0; i < WIRE_DIGEST_BYTES; i++)

@@ -67,6 +67,11 @@ START_TEST(test_defaults)
     ck_assert_uint_eq(r.core.connect_interval, UINT64_C(10000000000));
     ck_assert_uint_eq(r.core.ko_count, 7);
     ck_assert_uint_eq(r.core.resync_rate_max, UINT64_C(104857600));
+    ck_assert_int_eq(r.core.csums_digest, CORE_DIGEST_NONE);
+    ck_assert_uint_eq(r.core.resync_rate_min, 4 << 20);
+    ck_assert_uint_eq(r.core.resync_rate, 4 << 20);
+    ck_assert_uint_eq(r.core.resync_plan_ahead, UINT64_C(2000000000));
+    ck_assert_uint_eq(r.core.resync_fill, 1 << 20);
     ck_assert_uint_eq(r.al_extents, 6433);
     ck_assert_int_eq(r.auth, CONFIG_AUTH_PSK);
     ck_assert_int_eq(r.core.fencing, CORE_FENCING_DONT_CARE);
@@ -78,6 +83,29 @@ START_TEST(test_defaults)
     ck_assert_str_eq(r.core.peer_node, "beta");
     ck_assert_uint_gt(r.core.requests_max, 0);
     ck_assert_uint_gt(r.core.confirm_interval, 0);
+}
+END_TEST
+
+/* What a DRBD admin tunes a resync with; sectors as DRBD takes them. */
+START_TEST(test_resync_rates)
+{
+    static const struct {
+        const char *fill;
+        uint32_t bytes;
+    } fills[] = {{"100", 51200}, {"100s", 51200}, {"50k", 51200}, {"1M", 1 << 20}, {"0", 0}};
+    char text[1024];
+
+    for (size_t i = 0; i < sizeof fills / sizeof *fills; i++) {
+        snprintf(text, sizeof text,
+                 RESOURCE("disk { c-min-rate 0; resync-rate 10M; c-plan-ahead 5; c-fill-target %s; "
+                          "}"),
+                 fills[i].fill);
+        struct config_resource r = parse_one(text);
+        ck_assert_uint_eq(r.core.resync_rate_min, 0);
+        ck_assert_uint_eq(r.core.resync_rate, 10 << 20);
+        ck_assert_uint_eq(r.core.resync_plan_ahead, 500000000);
+        ck_assert_uint_eq(r.core.resync_fill, fills[i].bytes);
+    }
 }
 END_TEST
 
@@ -243,6 +271,15 @@ static const struct {
     {DISK("c-max-rate 99999999999999G;"), REPLICA_E_INVALID,
      "vm1.res:2: c-max-rate: expected a number in KiB/s, or with K, M or G behind it, found "
      "'99999999999999G'"},
+    {DISK("c-fill-target 10x;"), REPLICA_E_INVALID,
+     "vm1.res:2: c-fill-target: expected a number in sectors of 512 bytes, or with K or M behind "
+     "it, found '10x'"},
+    {NET("csums-alg crc32c;"), REPLICA_E_UNSUPPORTED,
+     "vm1.res:2: 'csums-alg crc32c' is not in this version: write 'csums-alg none;' or delete the "
+     "line"},
+    {DISK("c-delay-target 10;"), REPLICA_E_UNSUPPORTED,
+     "vm1.res:2: 'c-delay-target' is unknown to tapdisk-drbd though DRBD has it: what is under way "
+     "is bounded by c-fill-target: delete the line"},
     {DISK("on-io-error explode;"), REPLICA_E_INVALID,
      "vm1.res:2: on-io-error: expected one of detach, pass_on, call-local-io-error, found "
      "'explode'"},
@@ -505,6 +542,7 @@ int main(void)
 
     tcase_add_test(text, test_smallest);
     tcase_add_test(text, test_defaults);
+    tcase_add_test(text, test_resync_rates);
     tcase_add_test(text, test_drbd_file);
     tcase_add_test(text, test_host_options);
     tcase_add_test(text, test_x509);

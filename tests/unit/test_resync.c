@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test_resync.c - a resync that is held back, and how one ends. Two cores over a queue, see
- * core_pair.h.
+ * test_resync.c - a resync that is held back, how fast it goes, what it need not send, and how it
+ * ends. Two cores over a queue, see core_pair.h.
  */
 #include <string.h>
 
@@ -15,12 +15,13 @@ static enum replica_replication replication(const struct pair *pair, unsigned in
     return pair_status(pair, index).replication;
 }
 
-/* A is Primary and the source of a full sync to B, which is under way; 1 MiB/s. */
-static struct pair *syncing(void)
+/* A is Primary and the source of a full sync to B, which is under way. */
+static struct pair *syncing_at(uint64_t rate, uint64_t rate_min)
 {
     struct pair *pair = pair_new(DATA_BYTES);
 
-    pair->resync_rate = 1 << 20;
+    pair->resync_rate = rate;
+    pair->resync_rate_min = rate_min;
     for (unsigned i = 0; i < 2; i++) {
         pair_crash(pair, i);
         pair_attach(pair, i);
@@ -34,10 +35,15 @@ static struct pair *syncing(void)
     return pair;
 }
 
+static struct pair *syncing(void)
+{
+    return syncing_at(1 << 20, 0);
+}
+
 static void ends_well(struct pair *pair)
 {
-    for (unsigned i = 0; i < 40; i++)
-        pair_advance(pair, PAIR_SECOND);
+    for (unsigned i = 0; i < 400; i++)
+        pair_advance(pair, PAIR_SECOND / 10);
     for (unsigned i = 0; i < 2; i++) {
         ck_assert_int_eq(replication(pair, i), REPLICA_REPLICATION_ESTABLISHED);
         ck_assert_int_eq(pair_status(pair, i).disk, REPLICA_DISK_UPTODATE);
@@ -169,11 +175,189 @@ START_TEST(test_given_up_at_the_end)
 }
 END_TEST
 
+/* ---- pacing ------------------------------------------------------------------------------------
+ */
+
+/* What the target has got in so many tenths of a second, in each of which the guest of A has asked
+ * for something. */
+static uint64_t copied(struct pair *pair, unsigned tenths, bool busy, enum replica_op op)
+{
+    uint64_t before = pair_status(pair, PAIR_B).received_bytes;
+
+    for (unsigned i = 0; i < 2 * tenths; i++) {
+        if (busy)
+            pair_submit(pair, PAIR_A, op, 0, 4096, 1);
+        pair_advance(pair, PAIR_SECOND / 20);
+    }
+    return pair_status(pair, PAIR_B).received_bytes - before;
+}
+
+/* c-min-rate while the guest reads (which only the source sees) or writes, c-max-rate before and
+ * after. */
+START_TEST(test_gives_way)
+{
+    enum replica_op op = _i ? REPLICA_OP_WRITE : REPLICA_OP_READ;
+    struct pair *pair = syncing_at(4 << 20, 512 << 10);
+    uint64_t bytes = copied(pair, 8, false, op);
+
+    ck_assert_uint_ge(bytes, 3 << 20);
+    ck_assert_uint_le(bytes, 4 << 20);
+    copied(pair, 2, true, op);
+    ck_assert(pair_status(pair, PAIR_B).resync_throttled);
+    ck_assert_uint_eq(pair_status(pair, PAIR_B).resync_rate, 512 << 10);
+    bytes = copied(pair, 20, true, op);
+    ck_assert_uint_ge(bytes, 768 << 10); /* it goes on, */
+    ck_assert_uint_le(bytes, 1536 << 10);
+    copied(pair, 5, false, op);
+    ck_assert(!pair_status(pair, PAIR_B).resync_throttled);
+    bytes = copied(pair, 10, false, op);
+    ck_assert_uint_ge(bytes, 2 << 20); /* and fast again in the end */
+    ends_well(pair);
+}
+END_TEST
+
+/* Whatever the rate, so much is under way at once. */
+START_TEST(test_fill_target)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+    unsigned asks = 0;
+    int at;
+
+    pair->resync_fill = 300 << 10;
+    pair_crash(pair, PAIR_B);
+    pair_attach(pair, PAIR_B);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    pair->node[PAIR_A].hold = HOLD_READ;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair_run(pair);
+    for (at = 0; (at = pair_find(pair, at, "b: send RESYNC_READ*")) >= 0; at++)
+        asks++;
+    ck_assert_uint_eq(asks, 2);
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ends_well(pair);
+}
+END_TEST
+
+/* A verification is paced too. */
+START_TEST(test_verify_is_paced)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+
+    pair->resync_rate = 4 << 20;
+    pair->resync_rate_min = 1 << 20;
+    for (unsigned i = 0; i < 2; i++) {
+        pair_crash(pair, i);
+        pair_attach(pair, i);
+    }
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    ck_assert_int_eq(pair_verify(pair, PAIR_B, 0, 0), 0);
+    copied(pair, 10, false, REPLICA_OP_READ);
+    ck_assert_uint_ge(pair_status(pair, PAIR_B).resync_done_bytes, 3 << 20);
+    ck_assert_uint_le(pair_status(pair, PAIR_B).resync_done_bytes, 5 << 20);
+    copied(pair, 10, true, REPLICA_OP_READ);
+    ck_assert_uint_le(pair_status(pair, PAIR_B).resync_done_bytes, 7 << 20);
+    ends_well(pair);
+}
+END_TEST
+
+/* ---- checksums ---------------------------------------------------------------------------------
+ */
+
+/* Two disks of which all but a little is equal, about to be synced in full from A to B. */
+static struct pair *nearly_equal(void)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+
+    pair->csums = CORE_DIGEST_SHA256;
+    for (unsigned i = 0; i < 2; i++) {
+        pair_crash(pair, i);
+        pair_attach(pair, i);
+        memset(pair->node[i].data, 7, DATA_BYTES);
+    }
+    memset(pair->node[PAIR_A].data + (5 << 20), 8, 4096);
+    pair->node[PAIR_B].data[DATA_BYTES - 1] ^= 1;
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    return pair;
+}
+
+/* Only the two ranges that differ go over the link, in a resync that ends as any other. */
+START_TEST(test_equal_is_not_sent)
+{
+    struct pair *pair = nearly_equal();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair_advance(pair, PAIR_SECOND);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).sent_bytes, 2 * 131072);
+    ck_assert_uint_eq(pair_status(pair, PAIR_B).received_bytes, 2 * 131072);
+    ck_assert_int_ge(pair_find(pair, 0,
+                               "b: log resync done: beta is UpToDate; 16128 KiB had equal "
+                               "checksums and were not sent"),
+                     0);
+    ends_well(pair);
+}
+END_TEST
+
+/* P3: what is equal is flushed, too, before any bit is cleared. */
+START_TEST(test_equal_is_flushed)
+{
+    struct pair *pair = nearly_equal();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair->node[PAIR_B].hold = HOLD_FLUSH;
+    pair_run(pair);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    PAIR_ORDER(pair, 0, "b: send RESYNC_SUM*", "a: send RESYNC_SAME*", "b: disk flush*",
+               "b: send RESYNC_ACK*");
+    ends_well(pair);
+}
+END_TEST
+
+/* A target that cannot read its own disk for the checksum asks without one. */
+START_TEST(test_sum_unreadable)
+{
+    struct pair *pair = nearly_equal();
+
+    pair->node[PAIR_B].fail_read = REPLICA_E_IO;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair_run(pair);
+    ck_assert_int_eq(pair_find(pair, 0, "b: send RESYNC_SUM*"), -1);
+    ck_assert_int_ge(pair_find(pair, 0, "b: send RESYNC_READ*"), 0);
+    pair->node[PAIR_B].fail_read = 0;
+    ends_well(pair);
+}
+END_TEST
+
+/* A guest's write between the target's read and the source's comparison lands on both. */
+START_TEST(test_write_while_comparing)
+{
+    struct pair *pair = nearly_equal();
+    unsigned write;
+
+    pair->node[PAIR_A].hold = HOLD_READ;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_FORCE), 0);
+    pair_run(pair);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 65536, 8192, 9);
+    pair_run(pair);
+    ck_assert(!pair->request[write].done); /* the source holds the range */
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[65536], 9);
+    ends_well(pair);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("resync");
-    TCase *pause = tcase_create("pause");
-    TCase *ends = tcase_create("ends");
+    TCase *pause = tcase_create("pause"), *ends = tcase_create("ends"),
+          *pace = tcase_create("pace");
+    TCase *csums = tcase_create("csums");
     SRunner *runner;
     int failed;
 
@@ -182,10 +366,20 @@ int main(void)
     tcase_add_test(pause, test_pause_of_both);
     tcase_add_loop_test(pause, test_pause_outlives_the_link, 0, 2);
     tcase_add_test(pause, test_pause_is_urgent);
+    tcase_set_timeout(pace, 60);
+    tcase_add_loop_test(pace, test_gives_way, 0, 2);
+    tcase_add_test(pace, test_fill_target);
+    tcase_add_test(pace, test_verify_is_paced);
     suite_add_tcase(suite, pause);
     tcase_set_timeout(ends, 60);
     tcase_add_test(ends, test_given_up_at_the_end);
     suite_add_tcase(suite, ends);
+    tcase_add_test(csums, test_equal_is_not_sent);
+    tcase_add_test(csums, test_equal_is_flushed);
+    tcase_add_test(csums, test_sum_unreadable);
+    tcase_add_test(csums, test_write_while_comparing);
+    suite_add_tcase(suite, pace);
+    suite_add_tcase(suite, csums);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
