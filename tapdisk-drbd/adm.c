@@ -83,6 +83,14 @@ static const struct adm_verb verbs[] = {
     {"wait-sync", "wait until no resync is under way any more",
      "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
      ADM_OPERANDS_RESOURCES, NULL, adm_wait_sync},
+    {"detach", "let go of the disk; the guest goes on through the peer",
+     "On the Primary: refused unless the peer is connected and UpToDate. On the Secondary: the\n"
+     "connection closes too. Afterwards the disk may be taken out.",
+     0, ADM_OPERANDS_RESOURCES, NULL, adm_detach},
+    {"attach", "take a disk that was detached, has failed, or was put in its place",
+     "A new disk needs `create-md` first, and the size of the old one. It is resynced from the\n"
+     "peer while the guest goes on.",
+     0, ADM_OPERANDS_RESOURCES, NULL, adm_attach},
     {"verify", "compare both replicas while the guest goes on",
      "Begins, and returns at once: `status` shows how far it is, `wait-sync` waits for the end.\n"
      "What differs is logged with its offset and marked out of sync on both hosts; nothing is\n"
@@ -142,9 +150,7 @@ static const struct {
 } missing[] = {
     {"adjust", "use `down` and `up` after a change of the configuration"},
     {"apply-al", "it happens by itself at `up`"},
-    {"attach", "use `up`"},
     {"check-resize", "resizing comes later"},
-    {"detach", "use `down`"},
     {"disk-options", "edit the *.res file, then `down` and `up`"},
     {"net-options", "edit the *.res file, then `down` and `up`"},
     {"peer-device-options", "edit the *.res file, then `down` and `up`"},

@@ -95,6 +95,10 @@ int adm_outdate(struct adm *adm, const char *resource);
 int adm_resume_io(struct adm *adm, const char *resource);
 int adm_pause_sync(struct adm *adm, const char *resource);
 int adm_resume_sync(struct adm *adm, const char *resource);
+/* Of a resource that is up; true too when that cannot be found out. */
+bool adm_has_disk(struct adm *adm, const char *resource);
+int adm_attach(struct adm *adm, const char *resource);
+int adm_detach(struct adm *adm, const char *resource);
 int adm_verify(struct adm *adm, const char *resource);
 int adm_wait_connect(struct adm *adm, const char *resource);
 int adm_wait_sync(struct adm *adm, const char *resource);

@@ -80,6 +80,9 @@ static void run(struct core *core)
     case COMMAND_OUTDATE:
         outdate_begin(core);
         break;
+    case COMMAND_DETACH:
+        detach_begin(core);
+        break;
     case COMMAND_VERIFY:
         verify_begin(core);
         break;
@@ -110,10 +113,12 @@ static void run_urgent(struct core *core, enum command_kind kind, void *cookie)
     answer(core, cookie, code, text);
 }
 
-/* A promotion waits for the end of a handover instead, and a disconnect is one. */
+/* A promotion waits for the end of a handover instead, and a disconnect is one. What a disk's
+ * coming and going means depends on the role. */
 static bool touches_role(enum command_kind kind)
 {
-    return kind == COMMAND_DEMOTE || kind == COMMAND_DOWN || kind == COMMAND_NEW_UUID;
+    return kind == COMMAND_DEMOTE || kind == COMMAND_DOWN || kind == COMMAND_NEW_UUID ||
+           kind == COMMAND_ATTACH || kind == COMMAND_DETACH;
 }
 
 void command_take(struct core *core, const struct event *event)
@@ -176,6 +181,8 @@ static bool pump_unlinked(struct core *core)
         return true;
     }
     if (!core_has_disk(core)) {
+        if (!core_disk_idle(core)) /* a failed disk may still do what it was asked */
+            return false;
         core->down = true;
         command_answer(core, 0, "%s", "");
         return true;

@@ -124,6 +124,7 @@ enum command_kind {
     COMMAND_PAUSE_SYNC,        /* holds a resync back, this one and later ones; never waits */
     COMMAND_RESUME_SYNC,       /* no more; never waits */
     COMMAND_RESUME_IO,         /* ends a freeze: go on without the peer; never waits */
+    COMMAND_DETACH,            /* let go of the disk; a Primary goes on through its peer */
     COMMAND_VERIFY, /* compare with the peer from `start` to `stop`; answered when it begins */
     COMMAND_DOWN,   /* demote, disconnect, flush, leave clean metadata; the last command */
     COMMAND_KIND_COUNT
@@ -299,6 +300,14 @@ int core_new(struct core **core, const struct core_config *config,
              const uint64_t layout_slots[METADATA_SLOTS], uint64_t meta_bytes, uint64_t data_bytes,
              const struct core_allocator *allocator, struct replica_error *error);
 void core_free(struct core *core);
+
+/* While Diskless: the device that the next COMMAND_ATTACH finds, as in core_new. A `data_bytes`
+ * other than that in core_new is refused by the attach itself. */
+void core_set_device(struct core *core, const uint64_t layout_slots[METADATA_SLOTS],
+                     uint64_t meta_bytes, uint64_t data_bytes);
+
+/* Nothing of the core's is under way on data or metadata device: the shell may close them. */
+bool core_disk_idle(const struct core *core);
 
 /* Takes one event, appends actions. Never fails, never allocates. Whatever an event holds that
  * makes no sense (an unknown tag, a message out of turn) is a REPLICA_E_PROTOCOL of its sender or

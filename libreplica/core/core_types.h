@@ -52,6 +52,9 @@ enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
  * its guest's writes of the range; this range was compared before, as a part of a longer one. */
 enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
 
+/* In the flags of a RESYNC_READ: as CORE_VERIFY_HELD. */
+enum { CORE_RESYNC_HELD = 1 };
+
 /* In the flags of a VERIFY_DONE: it answers the asker's. */
 enum { CORE_VERIFY_ANSWER = 1 };
 
@@ -186,6 +189,7 @@ struct confirm {
     bool running;
     bool aborted; /* the peer was lost; ends when the local flush is back */
     bool flush_pending, peer_pending;
+    bool logged;                    /* it has our disk, and moves the activity log on */
     uint32_t generation;            /* of the running one */
     uint64_t bitmap_ticket;         /* 0: no bitmap pass in this confirm */
     uint64_t wanted, current, done; /* numbers of confirms; see confirm_ticket */
@@ -298,6 +302,9 @@ struct loss {
     uint64_t since; /* when a Primary lost its peer, or took the role without it; 0: has it */
     uint64_t ticket;
     uint32_t generation; /* of the question to the peer */
+    uint64_t uuid;       /* in it */
+    bool refused;        /* a detach: the answer was no */
+    bool unflushed;      /* the peer went with writes that only it had: the next flush fails */
     uint64_t asked_at;
 };
 
@@ -326,7 +333,13 @@ struct liveness {
 /* ---- resync (resync.c)
  * ---------------------------------------------------------------------------- */
 
-enum sync_slot_phase { SYNC_SLOT_FREE, SYNC_SLOT_ASKED, SYNC_SLOT_OVERLAP, SYNC_SLOT_FLIGHT };
+enum sync_slot_phase {
+    SYNC_SLOT_FREE,
+    SYNC_SLOT_HOLD,
+    SYNC_SLOT_ASKED,
+    SYNC_SLOT_OVERLAP,
+    SYNC_SLOT_FLIGHT
+};
 
 struct sync_slot {
     struct owner owner; /* first */
@@ -337,6 +350,7 @@ struct sync_slot {
     uint64_t tag; /* source: the target's tag */
     uint64_t session;
     uint64_t asked_at;
+    bool held; /* target and Primary: in the interval set since before it asked */
     struct replica_buffer *buffer;
 };
 
@@ -417,6 +431,14 @@ enum command_phase {
     COMMAND_ATTACH_BITMAP,
     COMMAND_ATTACH_SAVE_BITMAP,
     COMMAND_ATTACH_SAVE,
+    COMMAND_ATTACH_MEET,    /* Primary: what generation has the peer? */
+    COMMAND_ATTACH_DRAIN,   /* Primary: what went to the peer alone is finished there, */
+    COMMAND_ATTACH_CONFIRM, /* and durable */
+    COMMAND_DETACH_DRAIN,   /* Primary: the peer is to take over */
+    COMMAND_DETACH_LOSS,
+    COMMAND_DETACH_BITMAP, /* Secondary: clean metadata */
+    COMMAND_DETACH_SUPER,
+    COMMAND_DETACH_IDLE,      /* until nothing is under way */
     COMMAND_PROMOTE_WAIT,     /* a handshake or stale peer I/O is in the way */
     COMMAND_PROMOTE_ASK,      /* the peer was asked */
     COMMAND_PROMOTE_HANDOVER, /* it is Primary and hands over */
@@ -493,6 +515,8 @@ struct core {
     struct actlog *actlog;
     struct interval_set intervals;
     uint64_t size; /* bytes; 0: never attached */
+    bool reading;  /* an attach reads the metadata: nothing is written to it */
+    bool detached; /* the session ended for want of a disk: an attach connects again */
 
     enum replica_role role, peer_role;
     enum replica_disk disk, peer_disk;

@@ -218,6 +218,8 @@ void handshake_state(struct core *core, const struct wire_message *message)
         second_state(core, &message->state);
         break;
     case SESSION_LIVE:
+        attach_met(core, message);
+        break;
     case SESSION_NONE:
     case SESSION_QUIESCE:
     case SESSION_FLUSH:

@@ -25,6 +25,8 @@
     X(half_hot, "of a write over two extents only the first need be in the activity log")         \
     X(fua_lost, "a forced write is an ordinary one on the local disk")                            \
     /* request.c */                                                                               \
+    X(lost_flush_silent,                                                                          \
+      "a Primary that lives from its peer loses it and its next flush succeeds")                  \
     X(fua_not_sent, "a forced write is an ordinary one on the peer")                              \
     X(demoting_takes_more, "a request that comes during a demotion is begun")                     \
     /* interval.c */                                                                              \

@@ -150,7 +150,7 @@ bool persist_pump(struct core *core)
 {
     bool moved = false;
 
-    if (core->persist.dead || core->size == 0)
+    if (core->persist.dead || core->size == 0 || core->reading)
         return false;
     moved |= pump_super(core);
     moved |= pump_actlog(core);
@@ -199,7 +199,7 @@ static bool staging_done(struct core *core, uint64_t tag, int code)
     if (!staging->busy || tag != tag_make(TAG_STAGING, index, staging->generation))
         return false;
     staging->busy = false;
-    if (core->disk == REPLICA_DISK_ATTACHING && core->size == 0) {
+    if (core->reading) {
         attach_read_done(core, index, code);
         return true;
     }
@@ -210,7 +210,7 @@ static bool staging_done(struct core *core, uint64_t tag, int code)
 
 bool persist_done(struct core *core, uint64_t tag, int code)
 {
-    bool attaching = core->size == 0;
+    bool attaching = core->reading;
     bool known = false;
 
     switch (tag_kind(tag)) {

@@ -88,6 +88,7 @@ int core_new(struct core **core, const struct core_config *config,
     fresh->disk = REPLICA_DISK_DISKLESS;
     fresh->peer_disk = REPLICA_DISK_UNKNOWN;
     fresh->confirm.due = UINT64_MAX;
+    fresh->reading = true;
     interval_init(&fresh->intervals);
     request_init(fresh);
     peer_init(fresh);
@@ -114,6 +115,19 @@ void core_free(struct core *core)
     alloc_release(&allocator, core->peer_slots);
     alloc_release(&allocator, core->requests);
     alloc_release(&allocator, core);
+}
+
+void core_set_device(struct core *core, const uint64_t layout_slots[METADATA_SLOTS],
+                     uint64_t meta_bytes, uint64_t data_bytes)
+{
+    memcpy(core->slots, layout_slots, sizeof core->slots);
+    core->meta_bytes = meta_bytes;
+    core->device_bytes = data_bytes / REPLICA_BLOCK_BYTES * REPLICA_BLOCK_BYTES;
+}
+
+bool core_disk_idle(const struct core *core)
+{
+    return core->local_pending == 0 && persist_idle(core);
 }
 
 /* ---- what concerns several modules
@@ -148,7 +162,7 @@ void core_resume(struct core *core, struct interval *list)
 
 bool core_reachable(const struct core *core)
 {
-    return core_has_disk(core) || (core->mode == MODE_REPLICATE && session_live(core) &&
+    return core_has_data(core) || (core->mode == MODE_REPLICATE && session_live(core) &&
                                    core->peer_disk == REPLICA_DISK_UPTODATE);
 }
 
@@ -161,8 +175,12 @@ static void abandon_command(struct core *core)
     case COMMAND_OUTDATE_PERSIST:
     case COMMAND_ATTACH_SAVE_BITMAP:
     case COMMAND_ATTACH_SAVE:
+    case COMMAND_ATTACH_MEET:
+    case COMMAND_ATTACH_DRAIN:
+    case COMMAND_ATTACH_CONFIRM:
     case COMMAND_DOWN_BITMAP:
     case COMMAND_DOWN_SUPER:
+        request_unpark(core, 0);
         command_answer(core, REPLICA_E_IO, "%s: the disk of %s has failed; see the log",
                        core->config.resource, core->config.node);
         break;
@@ -179,13 +197,19 @@ static void abandon_command(struct core *core)
     case COMMAND_UUID_ASK:
     case COMMAND_INVALIDATE_ASK:
     case COMMAND_UNLINK:
+    case COMMAND_DETACH_DRAIN:
+    case COMMAND_DETACH_LOSS:
+    case COMMAND_DETACH_BITMAP:
+    case COMMAND_DETACH_SUPER:
+    case COMMAND_DETACH_IDLE:
         break; /* these notice by themselves */
     }
 }
 
 void core_disk_failed(struct core *core, int code, const char *what)
 {
-    if (core->disk == REPLICA_DISK_FAILED || core->disk == REPLICA_DISK_DISKLESS)
+    if (core->disk == REPLICA_DISK_FAILED || core->disk == REPLICA_DISK_DISKLESS ||
+        core->disk == REPLICA_DISK_DETACHING)
         return;
     core_log(core, LOG_LEVEL_ERROR, "%s: the disk of %s failed while %s: %s; detached%s",
              core->config.resource, core->config.node, what, replica_code_name(code),
@@ -198,11 +222,18 @@ void core_disk_failed(struct core *core, int code, const char *what)
     handover_disk_failed(core);
     core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
     persist_super(core); /* if that still works; nothing waits for it */
+    core_disk_gone(core);
+}
+
+void core_disk_gone(struct core *core)
+{
     if (core->role == REPLICA_ROLE_PRIMARY && core_reachable(core) &&
         core->loss.phase == LOSS_NONE) {
+        resync_abort(core);
         loss_disk(core);
         return;
     }
+    core->detached |= core->session.link != LINK_IDLE;
     session_close(core, REPLICA_E_IO, true, "%s: the disk of %s has failed", core->config.resource,
                   core->config.node);
     core->loss.phase = LOSS_NONE;
@@ -294,6 +325,7 @@ static void pump(struct core *core)
 
     do {
         moved = attach_pump(core);
+        moved |= detach_pump(core);
         moved |= fence_pump(core);
         moved |= loss_pump(core);
         moved |= session_pump(core);

@@ -108,6 +108,7 @@ static void session_end(struct core *core, int code)
     resync_link_lost(core);
     verify_link_lost(core);
     role_link_lost(core);
+    attach_link_lost(core);
     loss_peer(core);
     session->owed_bytes = session->owed_requests = 0;
 }

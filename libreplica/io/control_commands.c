@@ -193,6 +193,18 @@ static bool run_urgent(struct replica *replica, struct replica_control_request *
     return false;
 }
 
+static bool run_backing(struct replica *replica, struct replica_control_request *request,
+                        const char *name)
+{
+    if (strcmp(name, "detach") == 0)
+        backing_detach(replica, core_done, request);
+    else if (strcmp(name, "attach") == 0)
+        backing_attach(replica, core_done, request);
+    else
+        return false;
+    return true;
+}
+
 static bool run_core_command(struct replica *replica, struct replica_control_request *request,
                              const char *name, const json_t *object)
 {
@@ -352,7 +364,8 @@ void control_command(struct control_client *client, const json_t *object, const 
     else if (strcmp(name, "show-gi") == 0)
         run_generations(replica, request);
     else if (!run_core_command(replica, request, name, object) &&
-             !run_urgent(replica, request, name) && !run_verify(replica, request, name, object) &&
+             !run_urgent(replica, request, name) && !run_backing(replica, request, name) &&
+             !run_verify(replica, request, name, object) &&
              !run_wait(replica, request, name, object))
         run_unknown(replica, request, name, text);
 }

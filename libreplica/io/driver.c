@@ -430,6 +430,20 @@ static int make_core(struct driver *driver, struct replica_error *error)
                     disk_bytes(setup->disk), NULL, error);
 }
 
+int driver_set_disk(struct driver *driver, struct disk *disk, struct metastore *store,
+                    struct replica_error *error)
+{
+    uint64_t slots[METADATA_SLOTS], meta_bytes = metastore_bytes(store);
+    int code = metadata_slots(meta_bytes, metastore_internal(store), slots, error);
+
+    if (code != 0)
+        return code;
+    driver->setup.disk = disk;
+    driver->setup.store = store;
+    core_set_device(driver->core, slots, meta_bytes, disk_bytes(disk));
+    return 0;
+}
+
 static void driver_free(struct driver *driver)
 {
     loop_unhook(driver->setup.loop, driver);

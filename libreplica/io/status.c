@@ -295,7 +295,7 @@ static json_t *ours_json(struct replica *replica, const struct core_status *stat
     put(&object, "peer-loss", peer_loss_json(replica, status));
     put(&object, "epoch", json_integer((json_int_t)status->epoch));
     put(&object, "current-uuid", json_string(uuid));
-    put(&object, "direct-io", json_boolean(disk_is_direct(replica->disk)));
+    put(&object, "direct-io", json_boolean(replica->disk && disk_is_direct(replica->disk)));
     put(&object, "link", link_json(facts));
     put(&object, "buffers", buffers_json(replica));
     put(&object, "loop",

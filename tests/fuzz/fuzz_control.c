@@ -75,6 +75,18 @@ void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica
     driver_command(driver, COMMAND_VERIFY, 0, done, argument);
 }
 
+void backing_detach(struct replica *replica, replica_done *done, void *argument)
+{
+    (void)replica;
+    driver_command(NULL, COMMAND_DETACH, 0, done, argument);
+}
+
+void backing_attach(struct replica *replica, replica_done *done, void *argument)
+{
+    (void)replica;
+    driver_command(NULL, COMMAND_ATTACH, 0, done, argument);
+}
+
 const struct core *driver_core(const struct driver *driver)
 {
     (void)driver;

@@ -3,6 +3,7 @@
  * main.c - the command line of the simulator.
  *
  *   sim [--schedules N] [--seed S] [--scenario NAME|none] [--verbose] [--violations N] [--list]
+ *   sim --single[=NAME[:FAULT[:POINT]]]   each fault alone, at each point of each script
  *   sim-mutants ... [--mutant NAME] [--list-mutants]
  *
  * Schedule i of a run has the seed S + i, so `--schedules 1 --seed X --verbose` tells the story of
@@ -14,11 +15,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "sim.h"
+#include "script.h"
 
 struct options {
     uint64_t schedules, seed;
-    const char *scenario;
+    const char *scenario, *single;
     bool verbose, list, list_mutants;
     uint64_t violations_max;
 };
@@ -35,7 +36,7 @@ static double seconds_now(void)
 static void usage(FILE *out)
 {
     fprintf(out, "usage: sim [--schedules N] [--seed S] [--scenario NAME] [--verbose]\n"
-                 "           [--violations N] [--list]\n"
+                 "           [--violations N] [--list] [--single[=NAME[:FAULT[:POINT]]]]\n"
                  "       sim-mutants ... [--mutant NAME] [--list-mutants]\n");
 }
 
@@ -47,6 +48,7 @@ static int options_read(int count, char **words, struct options *options)
                                           {"scenario", required_argument, NULL, 'c'},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {"violations", required_argument, NULL, 'x'},
+                                          {"single", optional_argument, NULL, '1'},
                                           {"list", no_argument, NULL, 'l'},
                                           {"mutant", required_argument, NULL, 'm'},
                                           {"list-mutants", no_argument, NULL, 'M'},
@@ -54,7 +56,7 @@ static int options_read(int count, char **words, struct options *options)
                                           {NULL, 0, NULL, 0}};
     int letter;
 
-    while ((letter = getopt_long(count, words, "n:s:c:vx:lm:Mh", known, NULL)) != -1) {
+    while ((letter = getopt_long(count, words, "n:s:c:vx:1::lm:Mh", known, NULL)) != -1) {
         switch (letter) {
         case 'n':
             options->schedules = strtoull(optarg, NULL, 0);
@@ -70,6 +72,9 @@ static int options_read(int count, char **words, struct options *options)
             break;
         case 'x':
             options->violations_max = strtoull(optarg, NULL, 0);
+            break;
+        case '1':
+            options->single = optarg ? optarg : "";
             break;
         case 'l':
             options->list = true;
@@ -91,9 +96,12 @@ static int options_read(int count, char **words, struct options *options)
 static void list_scenarios(void)
 {
     const struct scenario *scenario;
+    const struct script *script;
 
     for (unsigned i = 0; (scenario = scenario_at(i)); i++)
         printf("%-24s %s\n", scenario->name, scenario->what);
+    for (unsigned i = 0; (script = script_at(i)); i++)
+        printf("--single=%-15s %s\n", script->name, script->what);
 }
 
 static void tell(const struct sim_world *world, const char *what)
@@ -129,6 +137,25 @@ static void run_schedules(struct sim_world *world, const struct options *options
             continue;
         tell(world, "violation,");
     }
+}
+
+static void run_random(struct sim_world *world, const struct options *options)
+{
+    bool none = options->scenario && strcmp(options->scenario, "none") == 0;
+
+    run_scenarios(world, options,
+                  options->verbose    ? 1
+                  : options->scenario ? options->schedules
+                                      : 20);
+    if (!options->scenario || none)
+        run_schedules(world, options);
+}
+
+static void run_single(struct sim_world *world, const struct options *options)
+{
+    single_run(world, options->single, options->seed, options->violations_max);
+    printf("sim: %llu single faults, %llu violations\n", (unsigned long long)world->counts.singles,
+           (unsigned long long)world->counts.violations);
 }
 
 static void print_totals(const struct sim_counts *counts, double seconds)
@@ -168,9 +195,10 @@ int main(int count, char **words)
         return 2;
     }
     world->verbose = options.verbose;
-    run_scenarios(world, &options, options.verbose ? 1 : options.scenario ? options.schedules : 20);
-    if (!options.scenario || strcmp(options.scenario, "none") == 0)
-        run_schedules(world, &options);
+    if (options.single)
+        run_single(world, &options);
+    else
+        run_random(world, &options);
     print_totals(&world->counts, seconds_now() - start);
     status = world->counts.violations ? 1 : 0;
     world_free(world);

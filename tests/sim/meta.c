@@ -114,6 +114,8 @@ void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
         world_at(host->world, SIM_META, host->index, host->world->now + MS, operation, serial);
         return;
     }
+    if (single_io(host))
+        return;
     if (op->write) {
         if (memcmp(op->copy, op->data, op->length) != 0)
             sim_violation(host->world, "core.h", "%c: metadata changed while it was written",

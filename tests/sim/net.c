@@ -246,6 +246,22 @@ static struct replica_buffer *data_place(struct sim_host *host, const struct sim
     return place;
 }
 
+/* The shell reads a message's data to where they belong: into the buffer of the guest's own read
+ * that it answers. What is there when the stream ends stays there. */
+void net_arrive_in_part(struct sim_host *host, const struct sim_flight *flight)
+{
+    struct sim_world *world = host->world;
+    uint32_t sectors = flight->message.data_bytes / REPLICA_SECTOR_BYTES;
+    struct replica_buffer *place;
+
+    if (!sectors || !host->up || host->stream != flight->stream)
+        return;
+    place = core_data_target(host->core, &flight->message);
+    if (place && place->sectors >= sectors)
+        memcpy(buffer_stamps(world, place), buffer_stamps(world, flight->buffer),
+               sim_below(world, sectors) * sizeof(uint32_t));
+}
+
 static void net_message(struct sim_host *host, const struct sim_flight *flight)
 {
     struct sim_world *world = host->world;
@@ -296,10 +312,10 @@ static void net_arrive(struct sim_host *host, const struct sim_flight *flight)
         net_accepted(host, flight);
         break;
     case FLIGHT_MESSAGE:
-        if (present)
-            net_message(host, flight);
-        else if (host->up)
+        if (!present && host->up)
             net_reset_peer(host, flight->stream);
+        else if (present && !single_message(host, flight))
+            net_message(host, flight);
         break;
     case FLIGHT_END:
     case FLIGHT_RESET:
@@ -396,6 +412,7 @@ static void lane_cut(struct sim_host *host, uint32_t stream)
     struct sim_lane *lane = lane_of(host);
     uint32_t keep = sim_below(world, 4);
     struct sim_flight **link = &lane->first;
+    bool first = true;
 
     lane->last = NULL;
     while (*link) {
@@ -403,6 +420,9 @@ static void lane_cut(struct sim_host *host, uint32_t stream)
 
         if (flight->stream == stream && keep == 0) {
             *link = flight->next;
+            if (first && flight->kind == FLIGHT_MESSAGE)
+                net_arrive_in_part(host_peer(host), flight);
+            first = false;
             flight_free(world, flight);
             continue;
         }

@@ -71,19 +71,19 @@ bool expect(struct sim_world *world, predicate *done, uint64_t most, const char 
 /* ---- what is done ------------------------------------------------------------------------------
  */
 
-static const struct sim_profile quiet_profile = {.sectors = 8 * 65536 / REPLICA_SECTOR_BYTES,
-                                                 .al_extents = METADATA_AL_EXTENTS_MIN + 2,
-                                                 .requests_max = 16,
-                                                 .depth = 8,
-                                                 .spots = 4,
-                                                 .spot_sectors = 32,
-                                                 .disk_base = 20 * US,
-                                                 .disk_spread = 150 * US,
-                                                 .link_base = 20 * US,
-                                                 .link_spread = 100 * US,
-                                                 .think = 100 * US};
+const struct sim_profile quiet_profile = {.sectors = 8 * 65536 / REPLICA_SECTOR_BYTES,
+                                          .al_extents = METADATA_AL_EXTENTS_MIN + 2,
+                                          .requests_max = 16,
+                                          .depth = 8,
+                                          .spots = 4,
+                                          .spot_sectors = 32,
+                                          .disk_base = 20 * US,
+                                          .disk_spread = 150 * US,
+                                          .link_base = 20 * US,
+                                          .link_spread = 100 * US,
+                                          .think = 100 * US};
 
-static bool pair_boot(struct sim_world *world)
+bool pair_boot(struct sim_world *world)
 {
     world->pinned = true;
     world_create(world);

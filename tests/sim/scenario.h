@@ -11,6 +11,9 @@
 /* A pair with the guest on A, Established; no random guest, no faults. False: it failed. */
 bool pair_start(struct sim_world *world, enum sim_start start);
 bool pair_start_reckless(struct sim_world *world);
+/* The same, as world->profile says, and not waited for. */
+bool pair_boot(struct sim_world *world);
+extern const struct sim_profile quiet_profile;
 
 typedef bool predicate(const struct sim_world *world);
 predicate guests_idle, established, syncing, a_alone, a_down_b_primary, one_standalone, b_primary,

@@ -21,6 +21,7 @@
 #include "libreplica/core/actlog.h"
 #include "libreplica/core/core.h"
 #include "libreplica/core/lineage.h"
+#include "single.h"
 
 #define US UINT64_C(1000)
 #define MS UINT64_C(1000000)
@@ -124,6 +125,7 @@ struct sim_disk {
     uint32_t sequence, flush_covers; /* the highest sequence that a flush under way covers */
     uint32_t in_flight;
     uint64_t stalled_until;
+    uint64_t fails_until; /* requests end with an error: an attach helps after that */
     struct sim_disk_op ops[SIM_DISK_OPS];
 };
 
@@ -291,6 +293,7 @@ struct sim_oracle {
     bool acked_in_tenure[SIM_HOSTS];
     uint64_t tenure_generation[SIM_HOSTS];
     bool forced[SIM_HOSTS];    /* the promotion under way is forced */
+    bool robbed[SIM_HOSTS];    /* its guest lost the only copy, and no flush has failed since */
     uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
     bool established;          /* as of the last look */
     uint64_t steps_at_now;     /* steps since virtual time last moved */
@@ -326,7 +329,8 @@ struct sim_migration {
 };
 
 struct sim_counts {
-    uint64_t schedules, writes, reads, flushes, faults, violations, steps, resyncs, promotions;
+    uint64_t schedules, singles, writes, reads, flushes, faults, violations, steps, resyncs,
+        promotions;
     uint64_t migrations; /* that went well */
 };
 
@@ -359,6 +363,7 @@ struct sim_world {
     bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
     struct sim_migration migration;
+    struct sim_single single;
     struct sim_counts counts;
 };
 
@@ -449,6 +454,8 @@ void net_vanish(struct sim_host *host, bool silent);
 /* The host's stream is gone: what it owed on it need not be answered. */
 void net_forget_owed(struct sim_host *host);
 void net_drain(struct sim_world *world); /* what is under way is lost */
+/* Of a message whose data are being read when the stream ends, some are in their place. */
+void net_arrive_in_part(struct sim_host *host, const struct sim_flight *flight);
 /* Faults. */
 void net_cut(struct sim_world *world);                                 /* both ends notice */
 void net_half_open(struct sim_host *host);                             /* only this end loses it */
@@ -516,6 +523,7 @@ uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint3
                       uint32_t count);
 void oracle_read_issued(struct sim_host *host, struct sim_request *request);
 void oracle_completed(struct sim_host *host, const struct sim_request *request);
+void oracle_failed(struct sim_host *host, const struct sim_request *request);
 void oracle_landed(struct sim_host *host, uint32_t sector, uint32_t stamp);
 void oracle_sent(struct sim_host *host, const struct wire_message *message,
                  struct sim_flight *flight);

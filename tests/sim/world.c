@@ -414,6 +414,7 @@ void world_reset(struct sim_world *world, uint64_t seed)
     world->healed_at = 0;
     world->stalled_since = world->now;
     world->migration = (struct sim_migration){0};
+    world->single = (struct sim_single){0};
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         host_reset(world, i);
     buffers_reset(&world->buffers);

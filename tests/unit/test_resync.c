@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test_resync.c - a resync that is held back. Two cores over a queue, see core_pair.h.
+ * test_resync.c - a resync that is held back, and how one ends. Two cores over a queue, see
+ * core_pair.h.
  */
 #include <string.h>
 
@@ -141,10 +142,38 @@ START_TEST(test_pause_is_urgent)
 }
 END_TEST
 
+/* The operator gives up the target's data while its last bits are being written: what this
+ * resync brought is not UpToDate any more, and the next session copies everything. */
+START_TEST(test_given_up_at_the_end)
+{
+    struct pair *pair = syncing();
+    int from;
+
+    pair->node[PAIR_B].hold = HOLD_META;
+    for (unsigned i = 0; i < 40; i++)
+        pair_advance(pair, PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
+    ck_assert_uint_eq(pair_status(pair, PAIR_B).out_of_sync_bytes, 0);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair->node[PAIR_B].hold = HOLD_LINK;
+    from = (int)pair->traced;
+    pair_ask(pair, PAIR_A, COMMAND_INVALIDATE_REMOTE, 0);
+    pair_run(pair);
+    PAIR_ORDER(pair, from, "b: write superblock", "b: send INVALIDATE_ACK", "b: link down");
+    from = pair_find(pair, from, "b: send INVALIDATE_ACK");
+    ck_assert_int_eq(pair_find(pair, from, "b: write superblock"), -1);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
+    pair->node[PAIR_A].hold = 0;
+    pair->node[PAIR_B].hold = 0;
+    ends_well(pair);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("resync");
     TCase *pause = tcase_create("pause");
+    TCase *ends = tcase_create("ends");
     SRunner *runner;
     int failed;
 
@@ -154,6 +183,9 @@ int main(void)
     tcase_add_loop_test(pause, test_pause_outlives_the_link, 0, 2);
     tcase_add_test(pause, test_pause_is_urgent);
     suite_add_tcase(suite, pause);
+    tcase_set_timeout(ends, 60);
+    tcase_add_test(ends, test_given_up_at_the_end);
+    suite_add_tcase(suite, ends);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
