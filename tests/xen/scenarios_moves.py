@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scenarios: other ways to move a guest, and a boot loader that reads its disk.
 
-Several disks in one guest; and pygrub, for which xl attaches the disk to dom0
-itself.
+Several disks in one guest, a paused guest, xl's --debug, the evacuation of a
+host; and pygrub, for which xl attaches the disk to dom0 itself.
 """
 
 from hosts import same_bytes
 from lab import scenario
 from scenarios_disk import disk_size, expect_same
 from scenarios_harness import expect_clean
-from scenarios_migrate import expect_roles, expect_stays
+from scenarios_migrate import expect_roles, expect_stays, start_writing
 
+DEBUG = 'xl migrate --debug -s "" {name} "{way}"'
+EVACUATE = 'tapdrbdadm evacuate --ssh= --to "{way}"'
 # Rewrites a second disk, flush by flush, until it is told to end.
 SECOND = ("while [ ! -e /run/end ]; do dd if=/dev/urandom of=/dev/xvdb bs=64k "
           "count=16 conv=fsync 2>/dev/null || exit 1; done")
@@ -58,6 +60,34 @@ def migrate_disks(lab):
         host.run("sync")
     place = same_bytes(alpha.file("scratch.img"), beta.file("scratch.img"), second)
     lab.check(place is None, f"the second disk differs at byte {place}")
+
+
+@scenario("migrate-ways", product=True, only_ours=True, long=True, seconds=500)
+def migrate_ways(lab):
+    """xl migrate --debug, then tapdrbdadm evacuate, then a paused guest."""
+    pair, resource, guest, size, load = start_writing(lab)
+    alpha, beta = pair.hosts
+    guest.migrate(beta, command=DEBUG)
+    expect_roles(lab, resource, beta)
+    guest.wait_writes(50, 60)
+    lab.say("moved with --debug")
+    said = beta.run("tapdrbdadm evacuate --dry-run").out
+    lab.check("vm1 (vm1): xl migrate vm1 alpha" in said, f"--dry-run: {said}")
+    result = guest.migrate(alpha, command=EVACUATE)
+    lab.check("1 guest moved" in result.out, f"evacuate said {result!r}")
+    expect_roles(lab, resource, alpha)
+    guest.wait_writes(50, 60)
+    lab.say("beta was evacuated")
+    # A PVH guest takes part in its suspension, which a paused one cannot.
+    alpha.run("xl pause vm1")
+    result = guest.migrate(beta, check=False)
+    lab.say(f"paused: xl migrate ended with {result.code}")
+    guest.host.run("xl unpause vm1")
+    guest.wait_writes(50, 60)
+    expect_roles(lab, resource, guest.host)
+    guest.stop_stamping(load)
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+    expect_same(lab, resource, size)
 
 
 PYGRUB = """set -e
