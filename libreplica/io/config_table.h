@@ -7,8 +7,8 @@
 #include "libreplica/io/config_options.h"
 
 enum option_kind {
-    OPTION_TIME, /* uint64_t, `scale` ns a unit */
-    OPTION_RATE, /* uint64_t, bytes a second; suffixes K, M, G */
+    OPTION_TIME,    /* uint64_t, `scale` ns a unit */
+    OPTION_RATE,    /* uint64_t, bytes a second; suffixes K, M, G */
     OPTION_SECTORS, /* uint32_t, bytes; given in sectors, or with a suffix s, K, M, G */
     OPTION_COUNT32,
     OPTION_COUNT64,

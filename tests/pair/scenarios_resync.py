@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A resync that is held back, gives way to the guest, or need not copy."""
+import os
 import time
 
 from nbd_client import NbdClient
 from nodes import MIB, RESOURCE, check, wait_until
 from run import scenario
 from scenarios_io import quiet_compare
+from scenarios_peer_loss import with_handlers
 
 
 def latencies(client, size, seconds):
@@ -100,3 +102,32 @@ def resync_by_checksum(lab):
     check(sent <= 1024, f"{sent} KiB were sent of disks that are equal")
     check("had equal checksums" in pair.beta.log(), pair.beta.log())
     quiet_compare(pair, pair.data_bytes())
+
+
+@scenario("before-resync-target forbids a resync until it ends with 0; after-resync-target runs")
+def resync_handlers(lab):
+    told, may = f"{lab.directory}/told", f"{lab.directory}/may"
+    handlers = with_handlers(
+        before_resync_target=f"echo before $DRBD_RESOURCE >> {told}; test -e {may}",
+        after_resync_target=f"echo after $DRBD_RESOURCE >> {told}")
+    pair = lab.pair(size=16 * MIB, net=handlers).create().start()
+
+    def lines():
+        with open(told, encoding="ascii") as file:
+            return file.read().splitlines()
+
+    pair.alpha.adm("new-current-uuid", "--clear-bitmap", RESOURCE)
+    pair.wait_in_sync()
+    pair.alpha.adm("primary", RESOURCE)
+    pair.beta.adm("invalidate", RESOURCE)
+    wait_until(lambda: os.path.exists(told) and len(lines()) >= 2, 30, "the handler, twice")
+    check(set(lines()) == {f"before {RESOURCE}"}, f"only before-resync-target: {lines()}")
+    check("resync begins" not in pair.beta.log(), "no resync before the handler allows it")
+    with open(may, "w", encoding="ascii"):
+        pass
+    wait_until(lambda: f"after {RESOURCE}" in lines(), 30, "after-resync-target")
+    check(pair.beta.disk_state() == "UpToDate", "it runs when the disk is UpToDate")
+    pair.wait_in_sync()
+    quiet_compare(pair, pair.data_bytes())
+    for path in (told, may):
+        os.unlink(path)
