@@ -21,7 +21,7 @@ PACKAGES = {
     "xen": BUILD + ["qemu-system-x86", "mmdebstrap", "e2fsprogs", "cpio", "zstd", "util-linux"],
 }
 KINDS = {
-    "gcc": (["CC=gcc", "--enable-werror"], 600),
+    "gcc": (["CC=gcc", "--enable-werror", "SIM_CFLAGS=-flto=auto"], 600),
     "clang": (["CC=clang", "--enable-werror"], 600),
     "sanitizers": (["CC=gcc", "--enable-werror", "--enable-sanitizers", "CFLAGS=-O1 -g"], 900),
     "fuzzers": (["CC=clang", "--enable-fuzzers", "CFLAGS=-O1 -g"], 900),

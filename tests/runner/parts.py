@@ -65,7 +65,35 @@ def unit(_options, builds, tally):
 
 # ---- sim -------------------------------------------------------------------------------------
 
+SIM_SCHEDULES = 100000
+SIM_SECONDS = 900  # a bound, for a machine that has other things to do
+SINGLE_SEEDS = 8   # latencies, and with them the interleaving, differ
+
+
+def sim_share(program, builds, tally, number, arguments, seconds):
+    """One process of several: (what it counted, or None; why)."""
+    command = Command([program, *arguments], builds.log(f"sim-{number}"), seconds,
+                      echo=tally.say if number == 0 else None)
+    found = re.search(r"^sim: (\d+) schedules", command.output(), re.M)
+    single = re.search(r"^sim: (\d+) single faults", command.output(), re.M)
+    if command.code or not found:
+        return None, command.why()
+    return int((single or found).group(1)), ""
+
+
+def sim_shares(name, runs, tally):
+    """Waits for all of them, and adds up."""
+    results = [run.result() for run in runs]
+    bad = [why for count, why in results if count is None]
+    tally.total(name, sum(count for count, _ in results if count))
+    if bad:
+        tally.failed(f"sim, {name}", "\n".join(bad))
+    else:
+        tally.passed(f"sim: {sum(count for count, _ in results)} {name}")
+
+
 def simulator(options, builds, tally):
+    """Random schedules, shared out among the processors; then each fault alone at each point."""
     directory = builds.get("gcc")
     if not directory:
         return
@@ -73,18 +101,21 @@ def simulator(options, builds, tally):
     if not os.path.exists(program):
         tally.skipped("sim", "not built")
         return
-    schedules = options.schedules or (1000000 if options.long else 20000)
+    schedules = options.schedules or (1000000 if options.long else SIM_SCHEDULES)
+    seconds = 36000 if options.long or options.schedules else SIM_SECONDS
     seed = options.seed if options.seed is not None else int(time.time())
-    tally.say(f"{schedules} schedules from seed {seed}")
-    command = Command([program, "--schedules", str(schedules), "--seed", str(seed)],
-                      builds.log("sim"), 36000 if options.long or options.schedules else 600,
-                      echo=tally.say)
-    found = re.search(r"^sim: (\d+) schedules", command.output(), re.M)
-    tally.total("schedules", int(found.group(1)) if found else 0)
-    if command.code or not found:
-        tally.failed("sim", command.why())
-    else:
-        tally.passed("sim")
+    shares = os.cpu_count()
+    each = -(-schedules // shares)
+    tally.say(f"{each * shares} schedules from seed {seed}")
+    with concurrent.futures.ThreadPoolExecutor(shares) as pool:
+        runs = [pool.submit(sim_share, program, builds, tally, i,
+                            ["--schedules", str(each), "--seed", str(seed + i * each)], seconds)
+                for i in range(shares)]
+        sim_shares("schedules", runs, tally)
+        runs = [pool.submit(sim_share, program, builds, tally, f"single-{i}",
+                            ["--single", "--seed", str(seed + i)], seconds)
+                for i in range(SINGLE_SEEDS * (10 if options.long else 1))]
+        sim_shares("single faults", runs, tally)
 
 
 # ---- mutants -----------------------------------------------------------------------------------
