@@ -102,6 +102,7 @@ struct sim_queue {
  */
 
 struct sim_disk_op {
+    uint64_t at; /* when it was asked */
     bool used;
     bool durable;
     bool sampled; /* a read that has its data already */
@@ -125,6 +126,7 @@ struct sim_disk {
     uint32_t in_flight;
     uint64_t stalled_until;
     uint64_t fails_until; /* requests end with an error: an attach helps after that */
+    uint64_t hangs_until; /* requests do not end */
     struct sim_disk_op ops[SIM_DISK_OPS];
 };
 
@@ -309,6 +311,8 @@ struct sim_profile {
     bool wire;     /* messages are encoded and decoded on their way */
     bool shuffle;  /* actions of one step in random order */
     enum core_fencing fencing;
+    uint64_t disk_timeout;
+    bool pass_on;     /* on-io-error */
     bool freeze;      /* on-peer-loss freeze */
     bool handlers;    /* the resync handlers have scripts */
     uint32_t sectors; /* of the data disks */
@@ -421,6 +425,8 @@ struct sim_host *host_peer(struct sim_host *host);
 
 void disk_reset(struct sim_host *host, uint32_t content);
 void disk_submit(struct sim_host *host, const struct action *action);
+bool disk_fails(struct sim_host *host); /* this request, by chance */
+bool disk_hangs(const struct sim_host *host);
 void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial);
 void disk_crash(struct sim_host *host, bool power);
 bool disk_busy(const struct sim_disk *disk, uint32_t sector); /* a write of it is under way */

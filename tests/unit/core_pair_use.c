@@ -53,6 +53,8 @@ void pair_attach(struct pair *pair, unsigned index)
     config.on_peer_loss = pair->policies.on_peer_loss;
     config.handlers = pair->policies.handlers;
     config.after_sb = pair->policies.after_sb;
+    config.on_io_error = pair->policies.on_io_error;
+    config.disk_timeout = pair->policies.disk_timeout;
     config.resync_rate_max = pair->resync_rate;
     snprintf(config.node, sizeof config.node, "%s", index ? "beta" : "alpha");
     snprintf(config.peer_node, sizeof config.peer_node, "%s", index ? "alpha" : "beta");
