@@ -39,6 +39,7 @@ static void read_meta(struct core *core, uint32_t index, uint64_t offset, uint32
     action->meta.data = staging->data;
     action->meta.length = blocks * METADATA_BLOCK_BYTES;
     core->command.reads++;
+    disk_io_begin(core, action->meta.tag);
 }
 
 void attach_begin(struct core *core)
@@ -257,7 +258,7 @@ void attach_read_done(struct core *core, uint32_t index, int code)
 static void attached_alone(struct core *core)
 {
     actlog_reset(core->actlog);
-    core->disk = REPLICA_DISK_INCONSISTENT;
+    core->disk = MUTANT(attached_uptodate) ? REPLICA_DISK_UPTODATE : REPLICA_DISK_INCONSISTENT;
     request_unpark(core, 0);
     command_answer(core, 0, "%s", "");
 }
@@ -273,7 +274,7 @@ static void attached_secondary(struct core *core)
 static void attached_target(struct core *core)
 {
     actlog_reset(core->actlog);
-    core->disk = REPLICA_DISK_INCONSISTENT;
+    core->disk = MUTANT(attached_uptodate) ? REPLICA_DISK_UPTODATE : REPLICA_DISK_INCONSISTENT;
     core->session.side = SYNC_TARGET;
     core->session.full = true;
     session_send_state(core);

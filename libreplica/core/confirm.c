@@ -155,7 +155,6 @@ void confirm_disk_done(struct core *core, uint64_t tag, int code)
 
     if (!confirm->running || !confirm->flush_pending || tag != confirm_tag(core))
         return;
-    core->local_pending--;
     confirm->flush_pending = false;
     if (code) {
         confirm->aborted = true;

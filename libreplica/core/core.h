@@ -94,6 +94,7 @@ struct core_config {
     enum core_fencing fencing;
     enum core_peer_loss on_peer_loss;
     enum core_io_error on_io_error;
+    uint64_t disk_timeout; /* disk { disk-timeout }: our disk owes an answer; 0: for ever */
     struct split_policies after_sb;
     enum core_rr_conflict rr_conflict;
     uint32_t handlers;              /* 1 << enum core_handler: there is a script for it */

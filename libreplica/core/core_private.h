@@ -68,6 +68,18 @@ bool persist_pump(struct core *core);
 bool persist_done(struct core *core, uint64_t tag, int code);
 bool persist_idle(const struct core *core);
 
+/* ---- disk_io.c ------------------------------------------------------------------------------ */
+
+uint32_t disk_io_places(const struct core *core);
+void disk_io_begin(struct core *core, uint64_t tag);
+/* False: the answer comes too late, or to nothing. */
+bool disk_io_end(struct core *core, uint64_t tag);
+uint64_t disk_io_oldest(const struct core *core); /* UINT64_MAX: nothing is under way */
+/* Lets the disk go, and answers in its place. */
+void disk_io_give_up(struct core *core);
+/* Gives an answer of the disk to its module. */
+void core_disk_answered(struct core *core, const struct event *event);
+
 /* ---- detach.c
  * ------------------------------------------------------------------------------------- */
 
@@ -349,6 +361,9 @@ void liveness_start(struct core *core);
 void liveness_heard(struct core *core);
 void liveness_ping_now(struct core *core);
 void liveness_pump(struct core *core);
+void liveness_disk_asked(struct core *core);
+/* Has it been hanging for too long? */
+void liveness_look_at_disk(struct core *core);
 uint64_t liveness_deadline(const struct core *core);
 
 #endif

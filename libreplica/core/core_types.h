@@ -152,9 +152,10 @@ struct request {
     struct replica_buffer *buffer;
     void *cookie;
     enum leg local, peer;
-    bool logged; /* a place in the transfer log is reserved for the piece */
-    bool hot;    /* activity-log references on the piece's extents are held */
-    bool marked; /* its out-of-sync bits are set */
+    bool logged;     /* a place in the transfer log is reserved for the piece */
+    bool hot;        /* activity-log references on the piece's extents are held */
+    bool marked;     /* its out-of-sync bits are set */
+    bool unreadable; /* our disk has answered this read with an error, and stays */
     uint64_t ticket;
     uint64_t sent_at;
     int code;
@@ -227,6 +228,18 @@ struct persist {
     uint64_t pass_cursor;
     bool pass_running;
     bool dead; /* the metadata cannot be written any more */
+};
+
+/* ---- what the disk owes (disk_io.c) -------------------------------------------------------- */
+
+struct disk_io {
+    struct disk_io_entry {
+        uint64_t tag; /* 0: none */
+        uint64_t at;  /* when it was asked */
+    } * list;         /* disk_io_places */
+    uint32_t late;    /* given up, and not answered yet */
+    uint64_t look_at; /* when a look at the oldest is due; UINT64_MAX: never */
+    bool suspected;   /* the last look found one overdue */
 };
 
 /* ---- the link and the session over it (session.c, handshake.c) ----------------------------------
@@ -556,6 +569,7 @@ struct core {
 
     struct confirm confirm;
     struct persist persist;
+    struct disk_io disk_io;
     struct session session;
     struct loss loss;
     struct fence fence;

@@ -48,6 +48,7 @@ void core_disk(struct core *core, enum replica_op op, struct range range, bool d
     action->disk.buffer = buffer;
     action->disk.tag = tag;
     core->local_pending++;
+    disk_io_begin(core, tag);
 }
 
 void core_disk_sum(struct core *core, struct range range, enum core_digest digest, uint64_t tag)
@@ -59,6 +60,7 @@ void core_disk_sum(struct core *core, struct range range, enum core_digest diges
     action->disk.digest = digest;
     action->disk.tag = tag;
     core->local_pending++;
+    disk_io_begin(core, tag);
 }
 
 void core_release(struct core *core, struct replica_buffer *buffer)

@@ -127,7 +127,6 @@ void handshake_flushed(struct core *core, uint64_t tag, int code)
 
     if (tag != session->flush_tag)
         return;
-    core->local_pending--;
     session->flush_tag = 0;
     if (code) {
         core_disk_failed(core, code, "flushing");

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * liveness.c - every deadline of the link. The others report facts; what follows is decided here.
+ * liveness.c - every deadline of the link, and that of the disk. The others report facts; what
+ * follows is decided here.
  *
  *   An answer is due and nothing was heard for `timeout`: ping.
  *   Nothing was heard for `ping_interval`: ping.
  *   A ping is out and nothing was heard for `ping_timeout`: the peer is lost.
  *   The oldest answer is overdue by timeout * ko_count although the peer pings: lost.
+ *
+ *   The local disk owes an answer for `disk_timeout`: it is given up.
  *
  * Any message counts as hearing the peer: a pong may stand behind megabytes of data.
  */
@@ -151,4 +154,36 @@ uint64_t liveness_deadline(const struct core *core)
         return UINT64_MAX;
     return min64(ko_at(core), liveness->pinged ? later(liveness->pinged, core->config.ping_timeout)
                                                : ping_at(core));
+}
+
+/* ---- the local disk ------------------------------------------------------------------------ */
+
+/* The oldest request is looked for when its time may have come, not each time one ends. */
+void liveness_disk_asked(struct core *core)
+{
+    if (core->config.disk_timeout > 0 && core->disk_io.look_at == UINT64_MAX)
+        core->disk_io.look_at = later(core->now, core->config.disk_timeout);
+}
+
+void liveness_look_at_disk(struct core *core)
+{
+    struct disk_io *io = &core->disk_io;
+    uint64_t oldest;
+
+    if (core->now < io->look_at)
+        return;
+    oldest = disk_io_oldest(core);
+    io->look_at = oldest == UINT64_MAX ? oldest : later(oldest, core->config.disk_timeout);
+    if (core->now < io->look_at) {
+        io->suspected = false;
+        return;
+    }
+    io->look_at = later(core->now, core->config.disk_timeout / 4);
+    if (!io->suspected) {
+        io->suspected = true; /* we may have slept ourselves: its answers would come in now */
+        return;
+    }
+    io->suspected = false;
+    if (!MUTANT(disk_hang_waited_for))
+        disk_io_give_up(core);
 }

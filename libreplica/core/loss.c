@@ -82,7 +82,7 @@ void loss_disk(struct core *core)
 {
     struct wire_message *message = core_send(core, WIRE_NEW_UUID, NULL);
 
-    core->loss.phase = LOSS_DISK;
+    core->loss.phase = MUTANT(takeover_unasked) ? LOSS_NONE : LOSS_DISK;
     core->loss.generation++;
     core->loss.asked_at = core->now;
     message->tag = tag_make(TAG_LOSS, 0, core->loss.generation);

@@ -29,6 +29,12 @@
       "a Primary that lives from its peer loses it and its next flush succeeds")                  \
     X(fua_not_sent, "a forced write is an ordinary one on the peer")                              \
     X(demoting_takes_more, "a request that comes during a demotion is begun")                     \
+    X(inconsistent_read, "a guest reads from a disk that is not UpToDate")                        \
+    /* write.c, disks */                                                                          \
+    X(failed_write_passed_on, "on-io-error pass_on keeps a disk that has failed a write")         \
+    /* loss.c, attach.c: a disk goes and comes */                                                 \
+    X(takeover_unasked, "a Primary goes on without its disk before the peer has taken over")      \
+    X(attached_uptodate, "a disk that a Primary attaches counts as UpToDate")                     \
     /* interval.c */                                                                              \
     X(overlap_runs, "overlapping requests run at once")                                           \
     /* confirm.c */                                                                               \
@@ -106,6 +112,7 @@
     X(last_block_unmarked, "the last block that a write touches in part is not marked")           \
     /* liveness.c */                                                                              \
     X(dead_peer_waited_for, "a peer that answers no ping is waited for")                          \
+    X(disk_hang_waited_for, "a disk that hangs is waited for")                                    \
     /* state.c */                                                                                 \
     X(promote_unfit, "a disk that is not UpToDate is promoted without force")                     \
     /* metadata.c */                                                                              \

@@ -185,7 +185,6 @@ void peer_disk_done(struct core *core, uint64_t tag, int code, struct replica_bu
         core_release(core, buffer);
         return;
     }
-    core->local_pending--;
     current = session_live(core) && slot->session == core->session.number;
     if (slot->type == WIRE_READ)
         slot->buffer = buffer;

@@ -56,6 +56,7 @@ static void write_meta(struct core *core, uint64_t offset, uint8_t *data, uint32
     action->meta.offset = offset;
     action->meta.data = data;
     action->meta.length = length;
+    disk_io_begin(core, tag);
 }
 
 static bool pump_super(struct core *core)

@@ -43,8 +43,9 @@ static int take_memory(struct core *core, struct replica_error *error)
     core->session.map_scratch = take(core, CORE_BITMAP_BURST, METADATA_BLOCK_BYTES);
     persist->super_block = take(core, 1, METADATA_BLOCK_BYTES);
     persist->al_block = take(core, 1, METADATA_BLOCK_BYTES);
+    core->disk_io.list = take(core, disk_io_places(core), sizeof *core->disk_io.list);
     good = core->requests && core->peer_slots && core->session.map_scratch &&
-           persist->super_block && persist->al_block;
+           persist->super_block && persist->al_block && core->disk_io.list;
     for (unsigned i = 0; i < CORE_STAGING_SLOTS; i++) {
         persist->staging[i].data = take(core, CORE_STAGING_BLOCKS, METADATA_BLOCK_BYTES);
         good = good && persist->staging[i].data;
@@ -88,6 +89,7 @@ int core_new(struct core **core, const struct core_config *config,
     fresh->disk = REPLICA_DISK_DISKLESS;
     fresh->peer_disk = REPLICA_DISK_UNKNOWN;
     fresh->confirm.due = UINT64_MAX;
+    fresh->disk_io.look_at = UINT64_MAX;
     fresh->reading = true;
     interval_init(&fresh->intervals);
     request_init(fresh);
@@ -113,6 +115,7 @@ void core_free(struct core *core)
     alloc_release(&allocator, core->persist.super_block);
     alloc_release(&allocator, core->session.map_scratch);
     alloc_release(&allocator, core->peer_slots);
+    alloc_release(&allocator, core->disk_io.list);
     alloc_release(&allocator, core->requests);
     alloc_release(&allocator, core);
 }
@@ -127,7 +130,7 @@ void core_set_device(struct core *core, const uint64_t layout_slots[METADATA_SLO
 
 bool core_disk_idle(const struct core *core)
 {
-    return core->local_pending == 0 && persist_idle(core);
+    return core->local_pending == 0 && persist_idle(core) && core->disk_io.late == 0;
 }
 
 /* ---- what concerns several modules
@@ -243,11 +246,12 @@ void core_disk_gone(struct core *core)
 /* ---- a step
  * ---------------------------------------------------------------------------------------- */
 
-static void disk_done(struct core *core, const struct event *event)
+void core_disk_answered(struct core *core, const struct event *event)
 {
     uint64_t tag = event->disk_done.tag;
     int code = event->disk_done.code;
 
+    core->local_pending--;
     switch (tag_kind(tag)) {
     case TAG_REQUEST:
         request_disk_done(core, tag, code);
@@ -281,6 +285,20 @@ static void disk_done(struct core *core, const struct event *event)
     }
 }
 
+static void disk_done(struct core *core, const struct event *event)
+{
+    if (disk_io_end(core, event->disk_done.tag))
+        core_disk_answered(core, event);
+    else
+        core_release(core, event->disk_done.buffer);
+}
+
+static void meta_done(struct core *core, const struct event *event)
+{
+    if (disk_io_end(core, event->meta_done.tag))
+        persist_done(core, event->meta_done.tag, event->meta_done.code);
+}
+
 static void dispatch(struct core *core, const struct event *event)
 {
     switch (event->kind) {
@@ -293,7 +311,7 @@ static void dispatch(struct core *core, const struct event *event)
         disk_done(core, event);
         break;
     case EVENT_META_DONE:
-        persist_done(core, event->meta_done.tag, event->meta_done.code);
+        meta_done(core, event);
         break;
     case EVENT_LINK_UP:
         session_link_up(core);
@@ -382,6 +400,7 @@ void replica_step(struct core *core, const struct event *event, struct actions *
     if (core->disk == REPLICA_DISK_FAILED && core->local_pending == 0)
         core->disk = REPLICA_DISK_DISKLESS;
     pace_look(core);
+    liveness_look_at_disk(core);
     dispatch(core, event);
     pump(core);
     seen = look(core);
@@ -409,6 +428,8 @@ static uint64_t min64(uint64_t a, uint64_t b)
 uint64_t core_deadline(const struct core *core)
 {
     uint64_t at = min64(liveness_deadline(core), resync_deadline(core));
+
+    at = min64(at, core->disk_io.look_at);
 
     at = min64(at, handover_deadline(core));
     at = min64(at, verify_deadline(core));

@@ -10,6 +10,8 @@
  */
 #include "request_private.h"
 
+#include <inttypes.h>
+
 /* ---- queues and slots ---------------------------------------------------------------------- */
 
 void request_queue_push(struct request_queue *queue, struct request *request,
@@ -213,7 +215,7 @@ void request_take(struct core *core, const struct event *event)
     request->buffer = event->request.buffer;
     request->cookie = event->request.cookie;
     request->local = request->peer = LEG_NONE;
-    request->logged = request->hot = request->marked = false;
+    request->logged = request->hot = request->marked = request->unreadable = false;
     request->code = 0;
     code = check(core, request);
     if (code) {
@@ -291,7 +293,9 @@ static bool start_read(struct core *core, struct request *request)
         request_complete(core, request, REPLICA_E_IO);
         return true;
     }
-    if (core->disk == REPLICA_DISK_UPTODATE) {
+    if ((core->disk == REPLICA_DISK_UPTODATE ||
+         (MUTANT(inconsistent_read) && core_has_disk(core))) &&
+        !request->unreadable) {
         request_queue_pop(&core->reads);
         request->phase = REQUEST_FLIGHT;
         request->local = LEG_PENDING;
@@ -323,6 +327,18 @@ bool request_pump_reads(struct core *core)
     while (core->reads.first && start_read(core, core->reads.first))
         moved = true;
     return moved;
+}
+
+/* on-io-error pass_on: the disk stays. A write that fails lets go of it all the same: else the
+ * replicas would differ. */
+void request_unreadable(struct core *core, struct request *request, int code)
+{
+    core_log(core, LOG_LEVEL_ERROR,
+             "the disk of %s cannot read %" PRIu32 " bytes at %" PRIu64
+             ": %s; it stays attached (on-io-error pass_on)",
+             core->config.node, request->piece.length, request->piece.offset,
+             replica_code_name(code));
+    request->unreadable = true;
 }
 
 void request_read_over(struct core *core, struct request *request, int code)

@@ -27,6 +27,7 @@ void request_complete(struct core *core, struct request *request, int code);
 
 bool request_pump_reads(struct core *core);
 /* One way has answered a read. With a code it tries the other way, or fails. */
+void request_unreadable(struct core *core, struct request *request, int code);
 void request_read_over(struct core *core, struct request *request, int code);
 /* False: the peer's answer does not fit the question. */
 bool request_read_answered(struct core *core, struct request *request,

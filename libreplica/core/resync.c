@@ -193,7 +193,6 @@ static void flushed(struct core *core, int code)
     struct resync *resync = &core->resync;
     uint32_t covers = resync->flush_covers;
 
-    core->local_pending--;
     resync->flushing = false;
     if (code) {
         core_disk_failed(core, code, "flushing");
@@ -396,7 +395,6 @@ void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_
         core_release(core, buffer);
         return;
     }
-    core->local_pending--;
     if (slot->owner.kind == OWNER_RESYNC_READ) {
         resync_source_done(core, slot, code, buffer, zero, digest);
         return;

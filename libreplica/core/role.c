@@ -263,12 +263,12 @@ void role_peer_demoted(struct core *core, const struct wire_message *message)
 
 void role_demote(struct core *core)
 {
-    loss_give_up(core);
     core->command.phase = COMMAND_DEMOTE_DRAIN;
 }
 
 static bool pump_drain(struct core *core)
 {
+    loss_give_up(core); /* the peer may be lost, and I/O frozen, since the command began */
     if (!request_drained(core) && !MUTANT(demote_undrained))
         return false;
     if (!core_reachable(core)) {
@@ -284,6 +284,7 @@ static bool pump_drain(struct core *core)
 
 static bool pump_confirmed(struct core *core)
 {
+    loss_give_up(core);
     if (!core_reachable(core)) {
         core->command.phase = COMMAND_DEMOTE_DRAIN;
         return true;

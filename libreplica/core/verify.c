@@ -545,7 +545,6 @@ void verify_disk_done(struct core *core, uint64_t tag, int code, struct replica_
     core_release(core, buffer);
     if (!slot || slot->phase != VERIFY_READ)
         return;
-    core->local_pending--;
     if (code && slot->owner.kind == OWNER_VERIFY_ASK)
         slot->session = 0; /* what cannot be read is no difference */
     if (code)

@@ -260,14 +260,21 @@ static bool pump_start(struct core *core)
 /* ---- answers -----------------------------------------------------------------------------------
  */
 
+static bool is_passed_on(const struct core *core, const struct request *request)
+{
+    return core->config.on_io_error == CORE_IO_ERROR_PASS_ON &&
+           (request->op == REPLICA_OP_READ || MUTANT(failed_write_passed_on));
+}
+
 void request_disk_done(struct core *core, uint64_t tag, int code)
 {
     struct request *request = request_by_tag(core, tag);
 
     if (!request || request->local != LEG_PENDING)
         return;
-    core->local_pending--;
-    if (code) /* ends the session too; as long as this leg is pending, that completes nothing */
+    if (code && is_passed_on(core, request))
+        request_unreadable(core, request, code);
+    else if (code) /* may end the session; as long as this leg is pending, that completes nothing */
         core_disk_failed(core, code, request->op == REPLICA_OP_READ ? "reading" : "writing");
     request->local = code ? LEG_FAILED : LEG_DONE;
     if (request->op == REPLICA_OP_READ)

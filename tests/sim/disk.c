@@ -45,7 +45,7 @@ void disk_reset(struct sim_host *host, uint32_t content)
     memset(disk->dirty, 0, sizeof disk->dirty);
     disk->sequence = disk->flush_covers = 0;
     disk->in_flight = 0;
-    disk->stalled_until = disk->fails_until = 0;
+    disk->stalled_until = disk->fails_until = disk->hangs_until = 0;
     for (uint32_t i = 0; i < SIM_DISK_OPS; i++)
         disk->ops[i].used = false;
 }
@@ -254,6 +254,7 @@ void disk_submit(struct sim_host *host, const struct action *action)
     if (!op)
         return;
     op->op = (uint8_t)action->disk.op;
+    op->at = world->now;
     op->durable = action->disk.durable;
     op->first = (uint32_t)(range.offset / REPLICA_SECTOR_BYTES);
     op->count = range.length / REPLICA_SECTOR_BYTES;
@@ -304,17 +305,39 @@ static void op_sum(struct sim_host *host, const struct sim_disk_op *op, uint8_t 
 
 /* Only while the other disk has everything: what only one disk has, a failure of that disk takes.
  */
-static bool disk_fails(struct sim_host *host)
+static bool is_spared(const struct sim_host *host)
 {
     const struct sim_world *world = host->world;
-    const struct sim_host *peer = host_peer(host);
+    const struct sim_host *peer = &world->host[1 - host->index];
 
-    return host->disk.fails_until > world->now && !world->healing && peer->up &&
-           peer->disk.fails_until <= world->now && peer->status.disk == REPLICA_DISK_UPTODATE &&
-           host->status.replication == REPLICA_REPLICATION_ESTABLISHED &&
-           !host_commanded(host, COMMAND_INVALIDATE_REMOTE) &&
-           !host_commanded(peer, COMMAND_INVALIDATE) &&
-           peer->status.replication == REPLICA_REPLICATION_ESTABLISHED;
+    return world->healing || !peer->up || peer->disk.fails_until > world->now ||
+           peer->disk.hangs_until > world->now || peer->status.disk != REPLICA_DISK_UPTODATE ||
+           host->status.replication != REPLICA_REPLICATION_ESTABLISHED ||
+           host_commanded(host, COMMAND_INVALIDATE_REMOTE) ||
+           host_commanded(peer, COMMAND_INVALIDATE) ||
+           peer->status.replication != REPLICA_REPLICATION_ESTABLISHED;
+}
+
+bool disk_fails(struct sim_host *host)
+{
+    return host->disk.fails_until > host->world->now && !is_spared(host) &&
+           sim_chance(host->world, 2);
+}
+
+bool disk_hangs(const struct sim_host *host)
+{
+    return host->disk.hangs_until > host->world->now && !is_spared(host);
+}
+
+/* disk-timeout, and again as much for a core that was itself asleep. */
+static void check_given_up(struct sim_host *host, const struct sim_disk_op *op)
+{
+    uint64_t patience = 2 * host->world->profile.disk_timeout;
+
+    if (patience && !host->frozen && host->world->now - op->at > patience &&
+        host->status.disk >= REPLICA_DISK_INCONSISTENT)
+        sim_violation(host->world, "liveness", "%c: its disk hangs, and is not given up",
+                      'A' + host->index);
 }
 
 void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
@@ -326,14 +349,15 @@ void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
 
     if (!op->used || op->serial != serial)
         return;
-    if (host->frozen ||
+    if (host->frozen || disk_hangs(host) ||
         (host->disk.stalled_until > world->now && !world->healing && sim_chance(world, 2))) {
+        check_given_up(host, op);
         world_at(world, SIM_DISK, host->index, world->now + MS, operation, serial);
         return;
     }
     if (single_io(host))
         return;
-    if (disk_fails(host) && sim_chance(world, 2)) {
+    if (disk_fails(host)) {
         event.disk_done.code = REPLICA_E_IO;
         if (op_writes(op) && sim_chance(world, 2))
             op_apply(host, op, 2);

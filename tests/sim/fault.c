@@ -26,6 +26,7 @@ enum fault {
     FAULT_OUTDATE,
     FAULT_DETACH,
     FAULT_DISK,   /* it answers with errors for a while */
+    FAULT_HANG,   /* it does not answer */
     FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
     FAULT_PAUSE,  /* nor is this: a resync that is paused must go on in the end */
     FAULT_COUNT
@@ -57,6 +58,7 @@ static const struct {
     [FAULT_PAUSE] = {"pause", 6},
     [FAULT_DETACH] = {"detach", 6},
     [FAULT_DISK] = {"disk", 6},
+    [FAULT_HANG] = {"hang", 3},
 };
 
 static enum fault fault_draw(struct sim_world *world)
@@ -245,6 +247,9 @@ static void fault_do(struct sim_world *world, enum fault fault)
     case FAULT_DISK:
         victim->disk.fails_until = world->now + fault_time(world) / 4;
         break;
+    case FAULT_HANG:
+        victim->disk.hangs_until = world->now + SECOND + fault_time(world);
+        break;
     case FAULT_VERIFY:
         if (victim->up && victim->attached && !victim->frozen)
             host_command(victim, COMMAND_VERIFY, 0);
@@ -302,7 +307,7 @@ void fault_heal(struct sim_world *world)
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         struct sim_host *host = &world->host[i];
 
-        host->disk.stalled_until = host->disk.fails_until = 0;
+        host->disk.stalled_until = host->disk.fails_until = host->disk.hangs_until = 0;
         host->frozen = false;
         host->hold = false;
         world->net.lane[i].slow_until = 0;

@@ -51,19 +51,21 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
     static const char *const name[SIM_HOSTS] = {"alpha", "beta"};
     const struct sim_profile *profile = &host->world->profile;
 
-    *config = (struct core_config){.resource = "vm1",
-                                   .requests_max = profile->requests_max,
-                                   .al_extents = profile->al_extents,
-                                   .timeout = 60 * MS,
-                                   .ping_interval = 100 * MS,
-                                   .ping_timeout = 20 * MS,
-                                   .connect_interval = 30 * MS,
-                                   .ko_count = 7,
-                                   .confirm_interval = 10 * MS,
-                                   .verify_digest = CORE_DIGEST_SHA256,
-                                   .fencing = profile->fencing,
-                                   .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE
-                                                                   : CORE_PEER_LOSS_CONTINUE};
+    *config = (struct core_config){
+        .resource = "vm1",
+        .requests_max = profile->requests_max,
+        .al_extents = profile->al_extents,
+        .timeout = 60 * MS,
+        .ping_interval = 100 * MS,
+        .ping_timeout = 20 * MS,
+        .connect_interval = 30 * MS,
+        .ko_count = 7,
+        .confirm_interval = 10 * MS,
+        .verify_digest = CORE_DIGEST_SHA256,
+        .fencing = profile->fencing,
+        .disk_timeout = profile->disk_timeout,
+        .on_io_error = profile->pass_on ? CORE_IO_ERROR_PASS_ON : CORE_IO_ERROR_DETACH,
+        .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE : CORE_PEER_LOSS_CONTINUE};
 
     if (profile->csums)
         config->csums_digest = CORE_DIGEST_SHA256;

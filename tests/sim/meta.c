@@ -110,13 +110,15 @@ void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
 
     if (!op->used || op->serial != serial)
         return;
-    if (host->frozen) {
+    if (host->frozen || disk_hangs(host)) {
         world_at(host->world, SIM_META, host->index, host->world->now + MS, operation, serial);
         return;
     }
     if (single_io(host))
         return;
-    if (op->write) {
+    if (disk_fails(host)) {
+        event.meta_done.code = REPLICA_E_IO;
+    } else if (op->write) {
         if (memcmp(op->copy, op->data, op->length) != 0)
             sim_violation(host->world, "core.h", "%c: metadata changed while it was written",
                           'A' + host->index);

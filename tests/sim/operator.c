@@ -188,8 +188,8 @@ static void look_after_host(struct sim_host *host)
         host->status.disk != REPLICA_DISK_DISKLESS && !(shall_resolve(world) && has_refused(host)))
         host_command(host, COMMAND_CONNECT, 0);
     if (ready(host) && host->commands == 0 && host->status.disk == REPLICA_DISK_DISKLESS &&
-        host->disk.fails_until <= world->now && host->meta.in_flight == 0 &&
-        core_disk_idle(host->core))
+        host->disk.fails_until <= world->now && host->disk.hangs_until <= world->now &&
+        host->meta.in_flight == 0 && core_disk_idle(host->core))
         host_command(host, COMMAND_ATTACH, 0);
     if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
         host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)

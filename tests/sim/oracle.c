@@ -100,6 +100,20 @@ void oracle_floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t secto
         oracle->floor[host][sector] = stamp;
 }
 
+/* Completed without our disk: on the peer's it stands that ours is behind (P7), or on ours that it
+ * is no good. */
+static void oracle_diskless(struct sim_host *host, uint32_t stamp)
+{
+    const struct metadata_superblock *ours = meta_truth(host);
+    const struct metadata_superblock *theirs = meta_truth(host_peer(host));
+
+    if (ours && theirs && (ours->flags & METADATA_CONSISTENT) &&
+        lineage_same(ours->generation.current, theirs->generation.current))
+        sim_violation(host->world, "P7",
+                      "%c: write %u completes without its disk, and the peer has not taken over",
+                      'A' + host->index, stamp);
+}
+
 static void oracle_write_done(struct sim_host *host, const struct sim_request *request)
 {
     struct sim_world *world = host->world;
@@ -110,6 +124,8 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
 
     if (!write->peer_acked)
         oracle_alone(host, request->stamp);
+    else if (host->status.disk < REPLICA_DISK_INCONSISTENT)
+        oracle_diskless(host, request->stamp);
     for (uint32_t i = write->first; i < write->first + write->count; i++) {
         if (local && host->disk.visible[i] < request->stamp)
             sim_violation(world, "P1", "%c: write %u completes, its disk has %u in sector %u",

@@ -81,7 +81,10 @@ static void oracle_roles(struct sim_host *host)
     if (host->status.replication == REPLICA_REPLICATION_ESTABLISHED &&
         peer->status.replication == REPLICA_REPLICATION_ESTABLISHED)
         sim_violation(world, "P6", "both hosts are Primary and connected");
-    if (oracle->acked_in_tenure[0] && oracle->acked_in_tenure[1] &&
+    /* One whose disk is worth nothing has written through the other, and cannot write now. */
+    if (host->status.disk >= REPLICA_DISK_CONSISTENT &&
+        peer->status.disk >= REPLICA_DISK_CONSISTENT && oracle->acked_in_tenure[0] &&
+        oracle->acked_in_tenure[1] &&
         lineage_same(oracle->tenure_generation[0], oracle->tenure_generation[1]))
         sim_violation(world, "P6", "two writers of one lineage, generation %016llx",
                       (unsigned long long)oracle->tenure_generation[0]);

@@ -19,6 +19,8 @@ static void profile_draw(struct sim_world *world)
         .fencing =
             sim_chance(world, 3) ? (enum core_fencing)sim_below(world, 3) : CORE_FENCING_DONT_CARE,
         .freeze = sim_chance(world, 8),
+        .disk_timeout = sim_chance(world, 2) ? 600 * MS : 0,
+        .pass_on = sim_chance(world, 4),
         .handlers = sim_chance(world, 4),
         .wire = sim_chance(world, 4),
         .shuffle = sim_chance(world, 2),

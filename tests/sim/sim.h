@@ -103,6 +103,7 @@ struct sim_queue {
  */
 
 struct sim_disk_op {
+    uint64_t at; /* when it was asked */
     bool used;
     bool durable;
     bool sampled; /* a read that has its data already */
@@ -126,6 +127,7 @@ struct sim_disk {
     uint32_t in_flight;
     uint64_t stalled_until;
     uint64_t fails_until; /* requests end with an error: an attach helps after that */
+    uint64_t hangs_until; /* requests do not end */
     struct sim_disk_op ops[SIM_DISK_OPS];
 };
 
@@ -319,7 +321,9 @@ struct sim_profile {
     bool freeze; /* on-peer-loss freeze */
     bool paced;  /* with the rates below; else as fast as it goes */
     uint64_t rate_max, rate_min;
-    bool csums;       /* a resync asks with checksums */
+    bool csums; /* a resync asks with checksums */
+    uint64_t disk_timeout;
+    bool pass_on;     /* on-io-error */
     bool handlers;    /* the resync handlers have scripts */
     uint32_t sectors; /* of the data disks */
     uint32_t al_extents, requests_max, depth;
@@ -433,6 +437,8 @@ struct sim_host *host_peer(struct sim_host *host);
 
 void disk_reset(struct sim_host *host, uint32_t content);
 void disk_submit(struct sim_host *host, const struct action *action);
+bool disk_fails(struct sim_host *host); /* this request, by chance */
+bool disk_hangs(const struct sim_host *host);
 void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial);
 void disk_crash(struct sim_host *host, bool power);
 bool disk_busy(const struct sim_disk *disk, uint32_t sector); /* a write of it is under way */

@@ -54,6 +54,8 @@ void pair_attach(struct pair *pair, unsigned index)
     config.handlers = pair->policies.handlers;
     config.after_sb = pair->policies.after_sb;
     config.csums_digest = pair->csums;
+    config.on_io_error = pair->policies.on_io_error;
+    config.disk_timeout = pair->policies.disk_timeout;
     config.resync_rate_max = pair->resync_rate;
     config.resync_rate_min = pair->resync_rate_min;
     config.resync_plan_ahead = PAIR_SECOND;

@@ -20,6 +20,21 @@ static struct pair *primary(void)
     return pair;
 }
 
+/* The same with disk-timeout and on-io-error; they count from an attach on. */
+static struct pair *primary_with(uint64_t disk_timeout, enum core_io_error on_io_error)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+
+    pair_clear(pair);
+    pair->policies.disk_timeout = disk_timeout;
+    pair->policies.on_io_error = on_io_error;
+    pair_restart(pair);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    return pair;
+}
+
 /* ---- disks -------------------------------------------------------------------------------------
  */
 
@@ -143,6 +158,66 @@ START_TEST(test_only_disk_fails)
     later = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 2);
     pair_run(pair);
     ck_assert_int_eq(pair->request[later].code, REPLICA_E_IO);
+    pair_free(pair);
+}
+END_TEST
+
+/* disk-timeout: what hangs on the Primary's disk is answered through the peer, once that has taken
+ * over; nothing is attached, and `down` is not done, before the disk has answered. */
+START_TEST(test_disk_hangs)
+{
+    struct pair *pair = primary_with(2ull * PAIR_SECOND, CORE_IO_ERROR_DETACH);
+    unsigned write, read;
+
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 7);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = HOLD_WRITE | HOLD_READ | HOLD_FLUSH | HOLD_META;
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 0, 4096, 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 8);
+    pair_run(pair);
+    pair_advance(pair, PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert(!pair->request[write].done && !pair->request[read].done);
+    pair_advance(pair, 3ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    ck_assert(pair->request[write].done && pair->request[read].done);
+    ck_assert_int_eq(pair->request[write].code, 0);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 7);
+    ck_assert_uint_eq(pair_status(pair, PAIR_B).out_of_sync_bytes, DATA_BYTES);
+    ck_assert(!core_disk_idle(pair->node[PAIR_A].core));
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), REPLICA_E_BUSY);
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ck_assert(core_disk_idle(pair->node[PAIR_A].core));
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 10ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_uint_eq(pair->node[PAIR_A].data[4096], 8);
+    pair_free(pair);
+}
+END_TEST
+
+/* on-io-error pass_on: a read that fails goes to the peer and the disk stays; a write that fails
+ * lets go of it all the same. */
+START_TEST(test_pass_on)
+{
+    struct pair *pair = primary_with(0, CORE_IO_ERROR_PASS_ON);
+    unsigned id;
+
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 7);
+    pair_run(pair);
+    pair->node[PAIR_A].fail_read = REPLICA_E_IO;
+    id = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 0, 4096, 0);
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[id].code, 0);
+    ck_assert_uint_eq(pair->request[id].buffer->data[0], 7);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    id = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 8);
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[id].code, 0);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
     pair_free(pair);
 }
 END_TEST
@@ -443,7 +518,8 @@ START_TEST(test_mad_peer)
 }
 END_TEST
 
-UNIT_MAIN("core faults", test_primary_disk_fails, test_failed_disk_returns, test_dead_disk_returns,
-          test_only_disk_fails, test_slow_sync_is_seen, test_secondary_disk_fails,
-          test_secondary_flush_fails, test_metadata_fails, test_old_epoch, test_forged_tags,
-          test_out_of_turn, test_window, test_mad_peer)
+UNIT_MAIN("core faults", test_primary_disk_fails, test_disk_hangs, test_pass_on,
+          test_failed_disk_returns, test_dead_disk_returns, test_only_disk_fails,
+          test_slow_sync_is_seen, test_secondary_disk_fails, test_secondary_flush_fails,
+          test_metadata_fails, test_old_epoch, test_forged_tags, test_out_of_turn, test_window,
+          test_mad_peer)
