@@ -39,6 +39,7 @@ import scenarios_disk  # noqa: F401
 import scenarios_failure  # noqa: F401
 import scenarios_link  # noqa: F401
 import scenarios_migrate  # noqa: F401
+import scenarios_peer  # noqa: F401
 import scenarios_process  # noqa: F401
 import scenarios_hotplug  # noqa: F401
 
