@@ -112,7 +112,10 @@ class Host(Agent):
         if settings["volatile"]:
             self.volatile = VolatileDisk(self.data_path, self.file("nbd"))
         make_disk(self.file("state.img"), 256)
-        make_disk(self.file("scratch.img"), 256)
+        self.scratch_path = (os.path.join(directory, "scratch.img")
+                             if settings["shared_scratch"]
+                             else self.file("scratch.img"))
+        make_disk(self.scratch_path, 256)
         image.run(["mke2fs", "-q", "-t", "ext4", "-F", self.file("state.img")])
 
     def file(self, name):
@@ -172,7 +175,7 @@ class Host(Agent):
             command += self._disk("product", settings["product"], readonly=True)
         command += self._disk("state", self.file("state.img"))
         command += self._disk("data", self._data_source())
-        command += self._disk("scratch", self.file("scratch.img"))
+        command += self._disk("scratch", self.scratch_path)
         return command + self._network()
 
     def power_on(self):
@@ -287,18 +290,21 @@ class Host(Agent):
 
 
 class Pair:
-    """alpha and beta with the cable between them."""
+    """alpha and beta with the cable between them.
+
+    shared_scratch: both see one scratch disk, as on a storage network."""
 
     def __init__(self, suite, directory, product=None, svm=False,
                  memory_mib=1408, dom0_mib=704, data_mib=1024, hvm=False,
-                 volatile=False):
+                 volatile=False, shared_scratch=False):
         self.suite = suite
         self.directory = directory
         os.makedirs(directory, exist_ok=True)
         images = image.root_image(suite, hvm), image.boot_files(suite, hvm)
         settings = {"product": product, "svm": svm or hvm,
                     "memory_mib": memory_mib, "dom0_mib": dom0_mib,
-                    "data_mib": data_mib, "volatile": volatile}
+                    "data_mib": data_mib, "volatile": volatile,
+                    "shared_scratch": shared_scratch}
         self.settings = settings
         self.alpha = Host("alpha", directory, images, settings)
         self.beta = Host("beta", directory, images, settings)

@@ -9,6 +9,7 @@ whose line died with the host, may be there or not. Contents is what
 
 import re
 import subprocess
+import time
 
 _WRITE = re.compile(r"^W (\d+) (\d+) (\d+)$")
 _FLUSH = re.compile(r"^F (\d+)$")
@@ -33,7 +34,16 @@ class Journal:
         self.errors = []
         self.highest = 0
         self.longest_gap_us = 0
+        self.longest_wait = 0
+        self._arrival = None
         self._run = []
+
+    def watch_waits(self):
+        """From here on, longest_wait is the longest time in seconds between
+        two acknowledged writes, by the clock out here: a guest's own clock
+        stands still while the guest is on its way."""
+        self.longest_wait = 0
+        self._arrival = time.monotonic()
 
     def take(self, line):
         match = _WRITE.match(line)
@@ -55,6 +65,10 @@ class Journal:
 
     def _write(self, sequence, block, count):
         self.acknowledged += 1
+        if self._arrival is not None:
+            now = time.monotonic()
+            self.longest_wait = max(self.longest_wait, now - self._arrival)
+            self._arrival = now
         self.highest = max(self.highest, sequence)
         self._run.append((sequence, block, count))
         for place in range(block, block + count):

@@ -112,6 +112,10 @@ class Resource:
     def released(self, host):
         """What a person does after the guest has left that host."""
 
+    def migratable_line(self):
+        """The disk line of a guest that moves: xl's script changes the role."""
+        return f"drbd:{self.name},xvda,w"
+
 
 class TapdrbdResource(Resource):
     """Ours."""
@@ -159,6 +163,9 @@ class TapdrbdResource(Resource):
     def disk_line(self, device="xvda", mode="w"):
         return f"tap:drbd:{self.name},{device},{mode}"
 
+    def migratable_line(self):
+        return self.disk_line()
+
     def disk_line_vbd3(self, device="xvda"):
         return (f"backendtype=tap,script=block-drbd,vdev={device},"
                 f"target={self.name}")
@@ -191,7 +198,8 @@ class DrbdResource(Resource):
     def create(self, sync=False):
         self.write_config()
         for host in self.pair.hosts:
-            host.run("modprobe drbd")
+            host.run("modprobe drbd; cd /etc/xen/scripts; [ -e block-drbd ] || "
+                     "ln -s block-drbd.drbd-utils block-drbd")
         self.both("create-md --force")
         self.both("up")
         for host in self.pair.hosts:

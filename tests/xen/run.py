@@ -41,6 +41,7 @@ import scenarios_link  # noqa: F401
 import scenarios_migrate  # noqa: F401
 import scenarios_hvm  # noqa: F401
 import scenarios_moves  # noqa: F401
+import scenarios_peer  # noqa: F401
 import scenarios_process  # noqa: F401
 import scenarios_hotplug  # noqa: F401
 

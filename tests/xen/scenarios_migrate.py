@@ -32,7 +32,7 @@ def start_writing(lab, **resource_settings):
     pair = lab.pair(svm=True)
     resource = lab.resource(pair, **resource_settings)
     resource.create()
-    guest = lab.guest("vm1", [resource.disk_line()], kind="pvh")
+    guest = lab.guest("vm1", [resource.migratable_line()], kind="pvh")
     guest.start(pair.alpha)
     size = disk_size(guest)
     load = guest.stamp(blocks=4096, depth=8, max=8, flush=16)
