@@ -31,7 +31,7 @@ static void read_meta(struct core *core, uint32_t index, uint64_t offset, uint32
     struct staging *staging = &core->persist.staging[index];
     struct action *action = core_emit(core, ACTION_META_READ);
 
-    staging->busy = true;
+    staging->busy = staging->reads = true;
     staging->generation++;
     staging->count = blocks;
     action->meta.tag = tag_make(TAG_STAGING, index, staging->generation);
@@ -254,10 +254,17 @@ void attach_read_done(struct core *core, uint32_t index, int code)
         finish_reading(core);
 }
 
+/* What the guest still has under way was logged for the old disk. */
+static void fresh_actlog(struct core *core)
+{
+    request_forget_extents(core);
+    actlog_reset(core->actlog);
+}
+
 /* A Primary's disk is readable and durably Inconsistent; there is no peer to be a target of. */
 static void attached_alone(struct core *core)
 {
-    actlog_reset(core->actlog);
+    fresh_actlog(core);
     core->disk = MUTANT(attached_uptodate) ? REPLICA_DISK_UPTODATE : REPLICA_DISK_INCONSISTENT;
     request_unpark(core, 0);
     command_answer(core, 0, "%s", "");
@@ -265,7 +272,7 @@ static void attached_alone(struct core *core)
 
 static void attached_secondary(struct core *core)
 {
-    actlog_reset(core->actlog);
+    fresh_actlog(core);
     core->disk = disk_by_flags(core);
     core->inherited = true;
     command_answer(core, 0, "%s", "");
@@ -273,7 +280,7 @@ static void attached_secondary(struct core *core)
 
 static void attached_target(struct core *core)
 {
-    actlog_reset(core->actlog);
+    fresh_actlog(core);
     core->disk = MUTANT(attached_uptodate) ? REPLICA_DISK_UPTODATE : REPLICA_DISK_INCONSISTENT;
     core->session.side = SYNC_TARGET;
     core->session.full = true;

@@ -110,6 +110,8 @@ bool request_answered(struct core *core, const struct wire_message *message,
 /* The peer is gone: its legs are lost, writes in flight become out-of-sync bits. Returns how many
  * writes that were. */
 uint32_t request_peer_lost(struct core *core);
+/* The activity log begins anew: nothing under way has references in it. */
+void request_forget_extents(struct core *core);
 /* No guest request is under way (parked ones do not count). */
 bool request_drained(const struct core *core);
 void request_unpark(struct core *core, int code); /* 0: go on; else complete them with it */

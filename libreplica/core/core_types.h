@@ -212,6 +212,7 @@ struct staging {
     uint64_t first; /* bitmap or ring block index */
     uint32_t count, generation;
     bool busy;
+    bool reads; /* for an attach; else it is a run of bitmap blocks */
 };
 
 struct persist {

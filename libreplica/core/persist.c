@@ -114,6 +114,7 @@ static bool pump_run(struct core *core, uint32_t index)
              bitmap_next_dirty(&core->bitmap, block, &next) && next == block);
     persist->pass_cursor = block;
     staging->busy = true;
+    staging->reads = false;
     staging->generation++;
     core->counters.bitmap_writes++;
     write_meta(core, core->super.layout.bitmap_offset + staging->first * METADATA_BLOCK_BYTES,
@@ -200,8 +201,9 @@ static bool staging_done(struct core *core, uint64_t tag, int code)
     if (!staging->busy || tag != tag_make(TAG_STAGING, index, staging->generation))
         return false;
     staging->busy = false;
-    if (core->reading) {
-        attach_read_done(core, index, code);
+    if (staging->reads) {
+        if (core->reading) /* else of an attach that has failed */
+            attach_read_done(core, index, code);
         return true;
     }
     for (uint64_t i = 0; code && i < staging->count; i++)

@@ -300,7 +300,9 @@ static bool pump_confirmed(struct core *core)
 
 static bool pump_demoted(struct core *core)
 {
-    if (!persist_super_due(core, core->command.ticket) && core_has_disk(core))
+    loss_give_up(core);
+    if ((!persist_super_due(core, core->command.ticket) && core_has_disk(core)) ||
+        core->loss.phase != LOSS_NONE) /* else it would record the loss as a Secondary */
         return false;
     core->role = REPLICA_ROLE_SECONDARY;
     if (session_live(core))

@@ -323,6 +323,12 @@ static void lose_peer_leg(struct core *core, struct request *request)
         legs_checked(core, request);
 }
 
+void request_forget_extents(struct core *core)
+{
+    for (uint32_t i = 0; i < core->config.requests_max; i++)
+        core->requests[i].hot = false;
+}
+
 uint32_t request_peer_lost(struct core *core)
 {
     uint32_t marked = 0;

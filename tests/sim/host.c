@@ -213,9 +213,9 @@ void host_crash(struct sim_host *host, bool power)
     net_vanish(host, power);
     disk_crash(host, power);
     meta_crash(host);
-    host_forget(host);
     if (power)
-        oracle_power_cut(host);
+        oracle_power_cut(host); /* while it is known what the host was */
+    host_forget(host);
 }
 
 void host_end(struct sim_host *host)

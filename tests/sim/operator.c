@@ -36,10 +36,12 @@ static bool operator_idle(const struct sim_world *world)
     return world->promoting < 0 && world->demoting < 0;
 }
 
-/* A prudent operator has nothing to resolve: a split brain is then a violation. */
+/* A prudent operator has nothing to resolve: a split brain is then a violation. But for one that he
+ * could not see: a Primary asks the peer to take its data over, dies, and has been promoted again
+ * when the peer hears of it. */
 static bool shall_resolve(const struct sim_world *world)
 {
-    return world->profile.reckless && world->prepared && operator_idle(world) &&
+    return (world->profile.reckless || world->crossed) && world->prepared && operator_idle(world) &&
            (world->healing || world->now - world->stalled_since > STALLED_MS * MS);
 }
 

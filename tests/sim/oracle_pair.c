@@ -17,15 +17,39 @@
 /* ---- events of the world
  * -------------------------------------------------------------------------------------------- */
 
-/* The peer had the only copy, and its power may be gone: what was read from it may be gone too. */
-static void oracle_robbed(struct sim_host *host)
+/* From now on the guest of `host` can only see what is left here. */
+static void oracle_unsee(struct sim_host *host, const uint32_t *left)
 {
     uint32_t *seen = host->world->oracle.seen[host->index];
-    const uint32_t *left = host_peer(host)->disk.visible;
 
     for (uint32_t i = 0; i < host->world->profile.sectors; i++)
         if (seen[i] > left[i])
             seen[i] = left[i];
+}
+
+/* The peer had the only copy, and its power may be gone: what was read from it may be gone too. */
+static void oracle_robbed(struct sim_host *host)
+{
+    oracle_unsee(host, host_peer(host)->disk.visible);
+}
+
+/* A Primary whose own disk was still a target: its guest's writes counted as the peer's alone. It
+ * has crashed as any other, and should the end of that resync be on its disk, it comes back as the
+ * one that goes on: without what neither had flushed. */
+static void oracle_target_crashed(struct sim_host *host)
+{
+    struct sim_oracle *oracle = &host->world->oracle;
+    uint32_t *lost = oracle->lost[host->index];
+
+    if (host->status.role != REPLICA_ROLE_PRIMARY || host->status.disk != REPLICA_DISK_INCONSISTENT)
+        return;
+    for (uint32_t i = oracle->verified[1 - host->index]; i < oracle->acked_count; i++) {
+        const struct sim_write *write = &oracle->write[oracle->acked[i]];
+
+        for (uint32_t k = write->first; k < write->first + write->count; k++)
+            if (lost[k] < oracle->acked[i])
+                lost[k] = oracle->acked[i];
+    }
 }
 
 /* Unflushed writes may be gone; what a completed flush covered may not (it was checked then). */
@@ -41,6 +65,7 @@ void oracle_power_cut(struct sim_host *host)
             lost[i] = floor[i];
         floor[i] = host->disk.visible[i];
     }
+    oracle_target_crashed(host);
     oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
     oracle->verified[host->index] = oracle->acked_count;
     if (host_peer(host)->status.disk < REPLICA_DISK_CONSISTENT)
@@ -119,6 +144,8 @@ static void oracle_promoted(struct sim_host *host, const struct core_status *bef
 
     world->counts.promotions++;
     oracle_epoch(host);
+    if (world->profile.reckless) /* a guest may go on above a disk that its node had lost */
+        oracle_unsee(host, host->disk.visible);
     if (before->disk >= REPLICA_DISK_CONSISTENT)
         return;
     if (!oracle->forced[host->index]) {
@@ -258,6 +285,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
         oracle_robbed(host);
         oracle->robbed[host->index] = true;
     }
+    if (now->peer_disk == REPLICA_DISK_DISKLESS && before->peer_disk > REPLICA_DISK_DISKLESS &&
+        host_peer(host)->status.disk >= REPLICA_DISK_CONSISTENT)
+        world->crossed = true;
     if (now->role != before->role)
         oracle->acked_in_tenure[host->index] = false;
     if (lives_from_peer(now) && !lives_from_peer(before))

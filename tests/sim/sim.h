@@ -374,6 +374,7 @@ struct sim_world {
     uint64_t stalled_since;      /* no guest gets on, and none could be started; ns */
     bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;
+    bool crossed; /* a host took over the data of one that has them still */
     struct sim_migration migration;
     struct sim_single single;
     struct sim_counts counts;
