@@ -295,7 +295,10 @@ static void data_came(struct core *core, const struct wire_message *message,
         slot->held && message->code == REPLICA_E_BUSY) {
         core_release(core, buffer);
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
-        enter_and_ask(core, slot);
+        if (pause_holds(core)) /* its bits are still set: another round asks for it */
+            target_free(core, slot);
+        else
+            enter_and_ask(core, slot);
         return;
     }
     if (!slot || slot->owner.kind != OWNER_RESYNC_ASK || slot->phase != SYNC_SLOT_ASKED ||

@@ -156,8 +156,7 @@ static const struct script scripts[] = {
      {.fencing = CORE_FENCING_RESOURCE_AND_STONITH},
      {SETTLED,
       {DO_BLOCK, 150},
-      {DO_START, 4},
-      WAIT(a_frozen),
+      {DO_START, 4}, /* frozen for as long as the handler runs, which may be no time at all */
       WAIT(a_goes_on),
       {DO_WRITE, 4},
       SETTLED}},
