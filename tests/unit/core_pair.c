@@ -253,13 +253,11 @@ static void do_meta(struct pair_node *node, const struct action *action)
     struct event event = {.kind = EVENT_META_DONE, .meta_done.tag = action->meta.tag};
 
     ck_assert_uint_le(action->meta.offset + action->meta.length, node->meta_bytes);
-    if (action->kind == ACTION_META_READ) {
+    event.meta_done.code = node->fail_meta;
+    if (action->kind == ACTION_META_READ && !node->fail_meta)
         memcpy(action->meta.data, node->meta + action->meta.offset, action->meta.length);
-    } else {
-        event.meta_done.code = node->fail_meta;
-        if (!node->fail_meta)
-            memcpy(node->meta + action->meta.offset, action->meta.data, action->meta.length);
-    }
+    else if (!node->fail_meta)
+        memcpy(node->meta + action->meta.offset, action->meta.data, action->meta.length);
     trace(node, "done %s", meta_name(node, action->meta.offset));
     pair_step(node, &event);
 }

@@ -118,6 +118,27 @@ START_TEST(test_failed_disk_returns)
 }
 END_TEST
 
+/* A disk whose metadata cannot be read is not attached; it is the next time, when they can be. */
+START_TEST(test_attach_fails_first)
+{
+    struct pair *pair = primary();
+
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 2);
+    pair_run(pair);
+    pair->node[PAIR_A].fail_write = 0;
+    pair->node[PAIR_A].fail_meta = REPLICA_E_IO;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), REPLICA_E_IO);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    pair->node[PAIR_A].fail_meta = 0;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(memcmp(pair->node[0].data, pair->node[1].data, DATA_BYTES), 0);
+    pair_free(pair);
+}
+END_TEST
+
 /* The same without any write left on the superblock of the failed disk. */
 START_TEST(test_dead_disk_returns)
 {
@@ -519,7 +540,7 @@ START_TEST(test_mad_peer)
 END_TEST
 
 UNIT_MAIN("core faults", test_primary_disk_fails, test_disk_hangs, test_pass_on,
-          test_failed_disk_returns, test_dead_disk_returns, test_only_disk_fails,
-          test_slow_sync_is_seen, test_secondary_disk_fails, test_secondary_flush_fails,
-          test_metadata_fails, test_old_epoch, test_forged_tags, test_out_of_turn, test_window,
-          test_mad_peer)
+          test_failed_disk_returns, test_attach_fails_first, test_dead_disk_returns,
+          test_only_disk_fails, test_slow_sync_is_seen, test_secondary_disk_fails,
+          test_secondary_flush_fails, test_metadata_fails, test_old_epoch, test_forged_tags,
+          test_out_of_turn, test_window, test_mad_peer)

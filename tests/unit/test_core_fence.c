@@ -201,6 +201,45 @@ START_TEST(test_demote_while_frozen)
 }
 END_TEST
 
+/* The demotion began first, and what `held` names is on its way when the peer is lost. */
+static void frozen_while_demoting(unsigned held)
+{
+    struct pair *pair = primary(CORE_FENCING_RESOURCE_AND_STONITH, CORE_PEER_LOSS_CONTINUE);
+    uint64_t current = pair_status(pair, PAIR_A).generation.current;
+
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 0, 4096, 0x11);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = held | HOLD_LINK;
+    pair->node[PAIR_B].hold = HOLD_LINK;
+    pair_ask(pair, PAIR_A, COMMAND_DEMOTE, 0);
+    pair_run(pair);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_run(pair);
+    ck_assert(pair->node[PAIR_A].answered);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).role, REPLICA_ROLE_SECONDARY);
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 4);
+    pair_run(pair);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).generation.current & ~(uint64_t)1,
+                      current & ~(uint64_t)1);
+    pair_free(pair);
+}
+
+/* It ends all the same, */
+START_TEST(test_frozen_while_demoting)
+{
+    frozen_while_demoting(HOLD_FLUSH);
+}
+END_TEST
+
+/* and what is not Primary any more records no loss. */
+START_TEST(test_frozen_when_demoted)
+{
+    frozen_while_demoting(HOLD_META);
+}
+END_TEST
+
 /* P2: the peer may never have flushed what it acknowledged. Whoever takes the role again on this
  * node has that loss on disk before a flush is answered. */
 START_TEST(test_flush_after_demoting_frozen)
@@ -477,8 +516,8 @@ END_TEST
 
 UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stays_frozen,
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
-          test_resource_only_goes_on, test_demote_while_frozen, test_flush_after_demoting_frozen,
-          test_resume_is_refused, test_promote_fences, test_promote_finds_a_primary,
-          test_lost_after_the_grant, test_migration_never_fences, test_lost_during_a_handover,
-          test_before_resync_target, test_invalidate, test_invalidate_is_durable,
-          test_invalidate_remote, test_outdate)
+          test_resource_only_goes_on, test_demote_while_frozen, test_frozen_while_demoting,
+          test_frozen_when_demoted, test_flush_after_demoting_frozen, test_resume_is_refused,
+          test_promote_fences, test_promote_finds_a_primary, test_lost_after_the_grant,
+          test_migration_never_fences, test_lost_during_a_handover, test_before_resync_target,
+          test_invalidate, test_invalidate_is_durable, test_invalidate_remote, test_outdate)
