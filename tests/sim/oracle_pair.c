@@ -269,6 +269,7 @@ static bool is_robbed(const struct core_status *before, const struct core_status
     return now->role == REPLICA_ROLE_PRIMARY && before->role == REPLICA_ROLE_PRIMARY &&
            before->disk < REPLICA_DISK_CONSISTENT &&
            before->connection == REPLICA_CONNECTION_CONNECTED &&
+           before->replication != REPLICA_REPLICATION_WF_BITMAP_T && /* nothing went over yet */
            now->connection != REPLICA_CONNECTION_CONNECTED;
 }
 
