@@ -218,6 +218,7 @@ def expect_quick(lab, host, command, limit=8):
     """xl's own time-outs are 10 s: reaching them means a stuck backend."""
     result = host.run(f"TIMEFORMAT=%R; time {command}", timeout=60)
     seconds = float(result.err.strip().splitlines()[-1])
+    lab.say(f"`{command}` took {seconds} s")
     lab.check(seconds < limit, f"`{command}` took {seconds} s")
 
 
