@@ -118,6 +118,32 @@ START_TEST(test_failed_disk_returns)
 }
 END_TEST
 
+/* P5: a read through the peer does not overtake a write that went there before it: on the disk that
+ * is lost now the guest may have seen that write already. */
+START_TEST(test_peer_reads_in_order)
+{
+    struct pair *pair = primary();
+    unsigned write, read;
+
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 2);
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    pair->node[PAIR_B].hold = HOLD_WRITE;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 3);
+    pair_run(pair);
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+    pair_run(pair);
+    ck_assert(!pair->request[read].done);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    ck_assert(pair->request[read].done);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    pair_free(pair);
+}
+END_TEST
+
 /* A disk whose metadata cannot be read is not attached; it is the next time, when they can be. */
 START_TEST(test_attach_fails_first)
 {
@@ -540,7 +566,7 @@ START_TEST(test_mad_peer)
 END_TEST
 
 UNIT_MAIN("core faults", test_primary_disk_fails, test_disk_hangs, test_pass_on,
-          test_failed_disk_returns, test_attach_fails_first, test_dead_disk_returns,
-          test_only_disk_fails, test_slow_sync_is_seen, test_secondary_disk_fails,
-          test_secondary_flush_fails, test_metadata_fails, test_old_epoch, test_forged_tags,
-          test_out_of_turn, test_window, test_mad_peer)
+          test_failed_disk_returns, test_peer_reads_in_order, test_attach_fails_first,
+          test_dead_disk_returns, test_only_disk_fails, test_slow_sync_is_seen,
+          test_secondary_disk_fails, test_secondary_flush_fails, test_metadata_fails,
+          test_old_epoch, test_forged_tags, test_out_of_turn, test_window, test_mad_peer)
