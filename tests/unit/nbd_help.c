@@ -4,21 +4,44 @@
 
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "tapdisk-drbd/nbd_wire.h"
 
 enum { TURNS_MAX = 20000 };
 
-static struct replica_loop *used_loop;
-static const char *used_path;
+struct replica_loop *loop;
+struct replica *replica;
+struct nbd *nbd;
+char directory[64], path[96];
 
-void nbd_help_use(struct replica_loop *loop, const char *path)
+void nbd_help_start(void)
 {
-    used_loop = loop;
-    used_path = path;
+    struct fake_settings settings = {"vm1", NBD_HELP_DISK_BYTES, NBD_HELP_POOL_BYTES};
+    struct replica_error error;
+
+    (void)snprintf(directory, sizeof directory, "/tmp/test_nbd.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    (void)snprintf(path, sizeof path, "%s/vm1.nbd", directory);
+    ck_assert_int_eq(replica_loop_new(&loop, &error), 0);
+    replica = fake_replica_new(&settings);
+    ck_assert_ptr_nonnull(replica);
+    fake_replica_attach(replica, loop);
+    ck_assert_int_eq(nbd_open(&nbd, loop, replica, path, &error), 0);
+}
+
+void nbd_help_stop(void)
+{
+    nbd_stop(nbd);
+    replica_close(replica);
+    nbd_close(nbd);
+    replica_loop_free(loop);
+    ck_assert_int_eq(rmdir(directory), 0);
 }
 
 int client_connect(void)
@@ -27,7 +50,7 @@ int client_connect(void)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
     ck_assert_int_ge(fd, 0);
-    memcpy(address.sun_path, used_path, strlen(used_path) + 1);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
@@ -45,7 +68,7 @@ void client_send(int fd, const void *data, size_t length)
         } else {
             ck_assert_int_eq(errno, EAGAIN);
         }
-        fake_loop_turn(used_loop, 0);
+        fake_loop_turn(loop, 0);
     }
     ck_assert_uint_eq(length, 0);
 }
@@ -64,7 +87,7 @@ size_t client_receive(int fd, void *data, size_t length)
             next += got;
             left -= (size_t)got;
         } else {
-            fake_loop_turn(used_loop, 0);
+            fake_loop_turn(loop, 0);
         }
     }
     return length - left;
@@ -81,7 +104,7 @@ bool client_at_end(int fd)
             return true;
         if (got > 0)
             return false;
-        fake_loop_turn(used_loop, 0);
+        fake_loop_turn(loop, 0);
     }
     return false;
 }

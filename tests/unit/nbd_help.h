@@ -10,12 +10,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tapdisk-drbd/nbd.h"
 #include "tests/fake/fake_replica.h"
 
-enum { NBD_HELP_DISK_BYTES = 64 << 20 };
+enum { NBD_HELP_DISK_BYTES = 64 << 20, NBD_HELP_POOL_BYTES = 1 << 20 };
 
-/* The loop to turn, and the socket to connect to. */
-void nbd_help_use(struct replica_loop *loop, const char *path);
+/* The server under test, on a fake replica, with a directory of its own for its socket. */
+extern struct replica_loop *loop;
+extern struct replica *replica;
+extern struct nbd *nbd;
+extern char directory[64], path[96];
+
+void nbd_help_start(void);
+void nbd_help_stop(void);
 
 struct chunk {
     uint16_t flags, type;

@@ -19,37 +19,7 @@
 #include "tests/fake/fake_replica.h"
 #include "nbd_help.h"
 
-enum { DISK_BYTES = NBD_HELP_DISK_BYTES, POOL_BYTES = 1 << 20 };
-
-static struct replica_loop *loop;
-static struct replica *replica;
-static struct nbd *nbd;
-static char directory[64], path[96];
-
-static void setup(void)
-{
-    struct fake_settings settings = {"vm1", DISK_BYTES, POOL_BYTES};
-    struct replica_error error;
-
-    (void)snprintf(directory, sizeof directory, "/tmp/test_nbd.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    (void)snprintf(path, sizeof path, "%s/vm1.nbd", directory);
-    ck_assert_int_eq(replica_loop_new(&loop, &error), 0);
-    replica = fake_replica_new(&settings);
-    ck_assert_ptr_nonnull(replica);
-    fake_replica_attach(replica, loop);
-    ck_assert_int_eq(nbd_open(&nbd, loop, replica, path, &error), 0);
-    nbd_help_use(loop, path);
-}
-
-static void teardown(void)
-{
-    nbd_stop(nbd);
-    replica_close(replica);
-    nbd_close(nbd);
-    replica_loop_free(loop);
-    ck_assert_int_eq(rmdir(directory), 0);
-}
+enum { DISK_BYTES = NBD_HELP_DISK_BYTES };
 
 static void fill(uint8_t *data, size_t length, uint32_t seed)
 {
@@ -176,7 +146,7 @@ START_TEST(memory_is_bounded_and_shared)
     client_send(greedy, requests, sizeof requests);
     for (unsigned turn = 0; turn < 200; turn++)
         fake_loop_turn(loop, 0);
-    ck_assert_uint_le(fake_replica_pool_used(replica), POOL_BYTES);
+    ck_assert_uint_le(fake_replica_pool_used(replica), NBD_HELP_POOL_BYTES);
     fake_loop_advance(loop, UINT64_C(61000000000));
     for (unsigned turn = 0; turn < 4; turn++)
         fake_loop_turn(loop, 0);
@@ -423,8 +393,8 @@ int main(void)
     SRunner *runner = srunner_create(suite);
     int count = (int)(sizeof lengths / sizeof lengths[0]), failed;
 
-    tcase_add_checked_fixture(io, setup, teardown);
-    tcase_add_checked_fixture(life, setup, teardown);
+    tcase_add_checked_fixture(io, nbd_help_start, nbd_help_stop);
+    tcase_add_checked_fixture(life, nbd_help_start, nbd_help_stop);
     tcase_set_timeout(io, 60);
     tcase_set_timeout(life, 60);
     tcase_add_loop_test(io, write_then_read_simple, 0, count);

@@ -16,12 +16,8 @@
 #include "tests/fake/fake_replica.h"
 #include "nbd_help.h"
 
-enum { DISK_BYTES = NBD_HELP_DISK_BYTES, POOL_BYTES = 1 << 20, GUEST = 7 };
+enum { DISK_BYTES = NBD_HELP_DISK_BYTES, GUEST = 7 };
 
-static struct replica_loop *loop;
-static struct replica *replica;
-static struct nbd *nbd;
-static char directory[64], path[96];
 static uint32_t guest; /* whose device model this process is */
 
 static uint32_t guest_of(void *argument, int32_t process)
@@ -33,29 +29,9 @@ static uint32_t guest_of(void *argument, int32_t process)
 
 static void setup(void)
 {
-    struct fake_settings settings = {"vm1", DISK_BYTES, POOL_BYTES};
-    struct replica_error error;
-
-    (void)snprintf(directory, sizeof directory, "/tmp/test_nbd_users.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    (void)snprintf(path, sizeof path, "%s/vm1.nbd", directory);
-    ck_assert_int_eq(replica_loop_new(&loop, &error), 0);
-    replica = fake_replica_new(&settings);
-    ck_assert_ptr_nonnull(replica);
-    fake_replica_attach(replica, loop);
-    ck_assert_int_eq(nbd_open(&nbd, loop, replica, path, &error), 0);
+    nbd_help_start();
     guest = GUEST;
     nbd_set_guests(nbd, guest_of, &guest);
-    nbd_help_use(loop, path);
-}
-
-static void teardown(void)
-{
-    nbd_stop(nbd);
-    replica_close(replica);
-    nbd_close(nbd);
-    replica_loop_free(loop);
-    ck_assert_int_eq(rmdir(directory), 0);
 }
 
 static void turns(unsigned count)
@@ -233,7 +209,7 @@ int main(void)
     SRunner *runner;
     int failed;
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup, nbd_help_stop);
     tcase_add_test(tcase, program_is_a_stranger);
     tcase_add_test(tcase, device_model_is_not);
     tcase_add_test(tcase, held_over_a_handover);

@@ -12,7 +12,8 @@ import re
 from lab import scenario
 from scenarios_disk import disk_size, expect_same
 from scenarios_harness import expect_clean
-from scenarios_migrate import expect_one_primary, expect_roles, log_of
+from scenarios_migrate import (expect_one_primary, expect_roles, log_of,
+                               move_over)
 
 # How the guest sees its disk, by what its kernel is told.
 EMULATED = ("sda", "xen_emul_unplug=never")
@@ -80,13 +81,7 @@ def migrate_there_and_back(lab, way):
     resource.create()
     guest, load = start_hvm(lab, pair, resource, way)
     for _ in range(10 if lab.long else 2):
-        source = guest.host
-        target = pair.other(source)
-        guest.migrate(target)
-        expect_roles(lab, resource, target)
-        guest.wait_writes(50, 90)
-        lab.check("handed over" in log_of(source),
-                  f"{source.name}'s log does not tell of the handover")
+        source = move_over(lab, resource, guest, seconds=90)
         source.wait_for("! pgrep -f '[q]emu-system'", 30, "QEMU has ended")
     stop_hvm(lab, resource, guest, load, way)
     expect_one_primary(lab, pair)

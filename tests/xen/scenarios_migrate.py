@@ -47,18 +47,24 @@ def expect_roles(lab, resource, primary):
     lab.say(f"{primary.name} is Primary, {other.name} Secondary")
 
 
+def move_over(lab, resource, guest, seconds=60):
+    """To the other host, with the role and the load; the host it came from."""
+    source = guest.host
+    target = resource.pair.other(source)
+    guest.migrate(target)
+    expect_roles(lab, resource, target)
+    guest.wait_writes(50, seconds)
+    lab.check("handed over" in log_of(source),
+              f"{source.name}'s log does not tell of the handover")
+    return source
+
+
 @scenario("migrate", product=True, only_ours=True, seconds=400)
 def migrate(lab):
     """A guest that writes without end moves to the other host and back."""
     pair, resource, guest, size, load = start_writing(lab)
-    for turn in range(50 if lab.long else 2):
-        source = guest.host
-        target = pair.other(source)
-        guest.migrate(target)
-        expect_roles(lab, resource, target)
-        guest.wait_writes(50, 60)
-        lab.check("handed over" in log_of(source),
-                  f"{source.name}'s log does not tell of the handover")
+    for _ in range(50 if lab.long else 2):
+        move_over(lab, resource, guest)
     guest.stop_stamping(load)
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
     expect_same(lab, resource, size)
