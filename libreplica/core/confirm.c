@@ -127,7 +127,9 @@ bool confirm_pump(struct core *core)
     struct confirm *confirm = &core->confirm;
 
     if (confirm->running) {
-        if ((confirm->flush_pending && !MUTANT(flush_not_awaited)) || confirm->peer_pending ||
+        bool awaited = !(MUTANT(flush_not_awaited) && core->flushes.first);
+
+        if ((confirm->flush_pending && awaited) || confirm->peer_pending ||
             (confirm->bitmap_ticket && !confirm->aborted && core_has_disk(core) &&
              !persist_bitmap_due(core, confirm->bitmap_ticket)))
             return false;
