@@ -48,6 +48,20 @@ enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
 /* In the flags of a VERIFY_DONE: it answers the asker's. */
 enum { CORE_VERIFY_ANSWER = 1 };
 
+/* In the flags of a RESIZE and its ACK: the step, and above it CORE_RESIZE_CLEAN. */
+enum core_resize_step {
+    CORE_RESIZE_ASK, /* of a Secondary that was told to: "you lead" */
+    CORE_RESIZE_PREPARE,
+    CORE_RESIZE_COPY,
+    CORE_RESIZE_COMMIT,
+    CORE_RESIZE_ABORT,
+    CORE_RESIZE_STEP_MASK = 7
+};
+enum {
+    CORE_RESIZE_FLAG_SHIFT = 8,
+    CORE_RESIZE_CLEAN = 1 /* the new blocks are the same on both */
+};
+
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
 /* and from this bit on: its after-sb policies (split_encode) */
@@ -72,7 +86,8 @@ enum tag_kind {
     TAG_VERIFY_ASK,
     TAG_VERIFY_SERVE,
     TAG_COMMAND,
-    TAG_LOSS
+    TAG_LOSS,
+    TAG_RESIZE
 };
 
 static inline uint64_t tag_make(enum tag_kind kind, uint32_t index, uint32_t generation)
@@ -190,6 +205,7 @@ struct staging {
     uint64_t first; /* bitmap or ring block index */
     uint32_t count, generation;
     bool busy;
+    bool grows; /* a transfer of grow.c */
 };
 
 struct persist {
@@ -387,6 +403,65 @@ struct verify {
     uint32_t lines;
 };
 
+/* ---- resize (resize.c, grow.c)
+ * ---------------------------------------------------------------------------- */
+
+/* What the metadata shall be made fit for. */
+struct grow_wish {
+    uint64_t data_bytes, meta_bytes;
+    uint64_t marked_end; /* the new blocks before this byte are out of sync */
+};
+
+struct grow {
+    enum grow_phase {
+        GROW_NONE,
+        GROW_HOLD,
+        GROW_SLOTS,
+        GROW_RING,
+        GROW_MAP,
+        GROW_READY,
+        GROW_SUPER,
+        GROW_DONE,
+        GROW_FAILED,   /* nothing is changed; `failed` says why */
+        GROW_ABANDONED /* its last transfers come in */
+    } phase;
+    struct grow_wish wish;
+    struct metadata_layout layout; /* the new one */
+    bool moves, reading;
+    uint64_t cursor, ticket;
+    int failed;
+};
+
+struct resize {
+    enum resize_phase {
+        RESIZE_NONE,
+        RESIZE_MEASURE, /* the leader's, in order */
+        RESIZE_OFFER,
+        RESIZE_COPYING,
+        RESIZE_OWN,
+        RESIZE_COMMIT,
+        RESIZE_MEASURING, /* the follower's, in order */
+        RESIZE_OFFERED,
+        RESIZE_PEER_COPIES,
+        RESIZE_COPIED,
+        RESIZE_SWITCHING,
+        RESIZE_CATCH_UP /* the peer is larger */
+    } phase;
+    uint64_t session;
+    uint32_t generation; /* of our questions */
+    uint64_t peer_tag;   /* of the peer's question */
+    bool forwarded;      /* the leader's: the command was typed on the peer */
+    uint32_t measuring;  /* serial of the last ACTION_MEASURE */
+    uint32_t flags;      /* CORE_RESIZE_CLEAN */
+    uint64_t wanted;     /* by the operator; 0: as much as there is */
+    uint64_t bytes;      /* what it shall be */
+    uint64_t marked_end; /* the new blocks before this byte count as out of sync */
+    uint64_t most;       /* what this node's devices can hold */
+    uint64_t meta_bytes; /* size of the metadata device */
+    uint64_t stale_end;  /* old internal metadata lie in the new area up to here; 0: none do */
+    uint64_t asked_at;
+};
+
 /* ---- commands (command.c, role.c)
  * ------------------------------------------------------------------ */
 
@@ -409,7 +484,8 @@ enum command_phase {
     COMMAND_INVALIDATE_ASK,     /* the peer was asked */
     COMMAND_INVALIDATE_PERSIST, /* our own: Inconsistent is being written */
     COMMAND_OUTDATE_PERSIST,
-    COMMAND_UNLINK, /* waits for the stream's end */
+    COMMAND_RESIZE_RUNS, /* here, or by the Primary to which it was handed on */
+    COMMAND_UNLINK,      /* waits for the stream's end */
     COMMAND_DOWN_BITMAP,
     COMMAND_DOWN_SUPER
 };
@@ -424,7 +500,7 @@ struct command {
     uint64_t epoch; /* asked for */
     uint64_t since; /* PROMOTE_HANDOVER */
     uint64_t uuid;
-    uint64_t start, stop; /* verify */
+    uint64_t start, stop; /* verify; resize: the wanted size, 0 for all there is */
     uint64_t cursor;      /* attach: next block to read */
     uint32_t reads;       /* attach: under way */
     int slot_code[METADATA_SLOTS];
@@ -500,6 +576,8 @@ struct core {
     struct liveness liveness;
     struct resync resync;
     struct verify verify;
+    struct grow grow;
+    struct resize resize;
     struct command command;
     struct grant grant;
     struct handover handover;
@@ -512,7 +590,7 @@ struct core {
         enum replica_replication replication;
         enum replica_handover handover;
         bool suspended, fencing;
-        uint64_t epoch, current;
+        uint64_t epoch, current, size;
     } seen; /* what the last ACTION_STATE_CHANGED told */
 };
 

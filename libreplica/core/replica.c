@@ -97,6 +97,11 @@ int core_new(struct core **core, const struct core_config *config,
     return 0;
 }
 
+int core_make_room(struct core *core, uint64_t data_bytes)
+{
+    return bitmap_reserve(&core->bitmap, data_bytes);
+}
+
 void core_free(struct core *core)
 {
     struct core_allocator allocator;
@@ -163,6 +168,7 @@ static void abandon_command(struct core *core)
     case COMMAND_ATTACH_SAVE:
     case COMMAND_DOWN_BITMAP:
     case COMMAND_DOWN_SUPER:
+    case COMMAND_RESIZE_RUNS:
         command_answer(core, REPLICA_E_IO, "%s: the disk of %s has failed; see the log",
                        core->config.resource, core->config.node);
         break;
@@ -195,6 +201,7 @@ void core_disk_failed(struct core *core, int code, const char *what)
         handler_run(core, HANDLER_LOCAL_IO_ERROR);
     core->grant.type = 0;
     abandon_command(core);
+    resize_disk_failed(core);
     handover_disk_failed(core);
     core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
     persist_super(core); /* if that still works; nothing waits for it */
@@ -245,6 +252,7 @@ static void disk_done(struct core *core, const struct event *event)
     case TAG_STAGING:
     case TAG_COMMAND:
     case TAG_LOSS:
+    case TAG_RESIZE:
         break;
     }
 }
@@ -283,6 +291,9 @@ static void dispatch(struct core *core, const struct event *event)
         fence_handler_done(core, event);
         verdict_handler_done(core, event);
         break;
+    case EVENT_MEASURED:
+        resize_measured(core, event);
+        break;
     case EVENT_KIND_COUNT:
         break;
     }
@@ -305,6 +316,7 @@ static void pump(struct core *core)
         moved |= confirm_pump(core);
         moved |= resync_pump(core);
         moved |= verify_pump(core);
+        moved |= resize_pump(core);
         moved |= persist_pump(core);
     } while (moved);
     liveness_pump(core);
@@ -324,7 +336,8 @@ static struct seen look(const struct core *core)
                          .suspended = core_suspended(core),
                          .fencing = core->fence.phase == FENCE_RUNS,
                          .epoch = core->super.epoch,
-                         .current = core->super.generation.current};
+                         .current = core->super.generation.current,
+                         .size = core->size};
 }
 
 static bool seen_same(const struct seen *a, const struct seen *b)
@@ -333,7 +346,7 @@ static bool seen_same(const struct seen *a, const struct seen *b)
            a->peer_disk == b->peer_disk && a->connection == b->connection &&
            a->replication == b->replication && a->handover == b->handover &&
            a->suspended == b->suspended && a->fencing == b->fencing && a->epoch == b->epoch &&
-           a->current == b->current;
+           a->current == b->current && a->size == b->size;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)

@@ -256,6 +256,23 @@ void disk_close(struct disk *disk)
     free(disk);
 }
 
+int disk_measure(struct disk *disk, struct replica_error *error)
+{
+    struct stat status;
+    unsigned long long bytes = 0;
+    int result;
+
+    if (disk->block_device)
+        result = ioctl(disk->fd, BLKGETSIZE64, &bytes);
+    else
+        result = fstat(disk->fd, &status);
+    if (result != 0)
+        return err_set(error, REPLICA_E_SYSTEM, "%s: reading its size: %s", disk->path,
+                       strerror(errno));
+    disk->bytes = disk->block_device ? bytes : (uint64_t)status.st_size;
+    return 0;
+}
+
 uint64_t disk_bytes(const struct disk *disk)
 {
     return disk->bytes;

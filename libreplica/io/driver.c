@@ -171,6 +171,11 @@ static void run_action(struct driver *driver, const struct action *action)
         driver->setup.handover_ended(driver->setup.argument, action->handover_end.number,
                                      action->handover_end.gone);
         break;
+    case ACTION_MEASURE:
+        driver->measure.due = true;
+        driver->measure.serial = action->measure.serial;
+        loop_kick(driver->setup.loop);
+        break;
     case ACTION_KIND_COUNT:
         break;
     }
@@ -388,6 +393,7 @@ static void turn_end(void *argument)
         link_room(driver->link);
     }
     driver_handlers_tell(driver);
+    driver_measure(driver);
     start_requests(driver);
     answer_handover(driver);
     start_commands(driver);

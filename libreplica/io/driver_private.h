@@ -68,6 +68,11 @@ struct driver {
         char text[ACTION_TEXT_MAX];
     } handover; /* the client's answer, for the turn's end */
 
+    struct {
+        bool due;
+        uint32_t serial;
+    } measure; /* an ACTION_MEASURE, for the turn's end */
+
     char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
     char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
 
@@ -84,6 +89,11 @@ void driver_handler_run(struct driver *driver, const struct action *action);
 /* A handlers_done; the core is told by driver_handlers_tell, in the turn's end. */
 void driver_handler_done(void *argument, enum core_handler handler, uint32_t serial, int status);
 void driver_handlers_tell(struct driver *driver);
+
+/* ---- driver_resize.c ----------------------------------------------------------------------- */
+
+/* Answers an ACTION_MEASURE, if there is one. */
+void driver_measure(struct driver *driver);
 
 /* ---- driver_disk.c ------------------------------------------------------------------------- */
 

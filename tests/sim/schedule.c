@@ -9,7 +9,7 @@ static void profile_draw(struct sim_world *world)
 {
     struct sim_profile *profile = &world->profile;
     uint32_t start = sim_below(world, 10);
-    uint32_t extents = 4 + sim_below(world, 12);
+    uint32_t extents = 4 + sim_below(world, 12), more = sim_chance(world, 4) ? 12 : 0;
 
     *profile = (struct sim_profile){
         .start = start < 6   ? START_IN_SYNC
@@ -22,7 +22,10 @@ static void profile_draw(struct sim_world *world)
         .handlers = sim_chance(world, 4),
         .wire = sim_chance(world, 4),
         .shuffle = sim_chance(world, 2),
-        .sectors = extents * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),
+        .sectors = (extents + more) * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),
+        .first_sectors = extents * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),
+        .internal = more && sim_chance(world, 2) ? 1 + sim_below(world, 3) : 0,
+        .clean = sim_chance(world, 2),
         .al_extents = METADATA_AL_EXTENTS_MIN + sim_below(world, 6),
         .requests_max = 4 + sim_below(world, 20),
         .depth = 1 + sim_below(world, SIM_GUEST_DEPTH),
@@ -36,8 +39,10 @@ static void profile_draw(struct sim_world *world)
         .link_spread = sim_chance(world, 4) ? 3 * MS : 100 * US,
         .think = sim_chance(world, 2) ? 20 * US : 300 * US,
     };
-    if (profile->spot_sectors > profile->sectors / profile->spots)
-        profile->spot_sectors = profile->sectors / profile->spots;
+    if (profile->internal)
+        profile->sectors += SIM_META_SECTORS;
+    if (profile->spot_sectors > profile->first_sectors / profile->spots)
+        profile->spot_sectors = profile->first_sectors / profile->spots;
 }
 
 static bool schedule_used_up(const struct sim_world *world)
@@ -107,7 +112,7 @@ static bool guests_done(const struct sim_world *world)
 static void schedule_read_all(struct sim_world *world)
 {
     struct sim_host *host = &world->host[world->host[0].guest.running ? 0 : 1];
-    uint32_t sectors = world->profile.sectors;
+    uint32_t sectors = grow_sectors(host);
 
     for (uint32_t at = 0; at < sectors; at += SIM_BUFFER_SECTORS) {
         uint32_t count = sectors - at < SIM_BUFFER_SECTORS ? sectors - at : SIM_BUFFER_SECTORS;
@@ -174,6 +179,7 @@ void schedule_converge(struct sim_world *world)
         return;
     }
     oracle_compare(world, true);
+    grow_finish(world);
     world->operator_off = true; /* he would move the guest, and bring up again what goes down */
     schedule_read_all(world);
     if (!world->failed)

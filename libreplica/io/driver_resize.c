@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * driver_resize.c - how large are the devices now? For a disk that is to grow. The one place after
+ * the start that takes memory for the core, at an operator's command and between two turns.
+ */
+#include "driver_private.h"
+
+#include "libreplica/core/err.h"
+
+static int look(struct driver *driver, struct replica_error *error)
+{
+    const struct driver_setup *setup = &driver->setup;
+    int code = disk_measure(setup->disk, error);
+
+    if (code == 0)
+        code = metastore_measure(setup->store, error);
+    if (code == 0 && core_make_room(driver->core, disk_bytes(setup->disk)) != 0)
+        code = err_set(error, REPLICA_E_MEMORY, "out of memory for a larger bitmap");
+    return code;
+}
+
+void driver_measure(struct driver *driver)
+{
+    struct event event = {.kind = EVENT_MEASURED, .measured.serial = driver->measure.serial};
+    struct replica_error error = {0};
+
+    if (!driver->measure.due)
+        return;
+    driver->measure.due = false;
+    event.measured.code = look(driver, &error);
+    event.measured.text = error.text;
+    event.measured.data_bytes = disk_bytes(driver->setup.disk);
+    event.measured.meta_bytes = metastore_bytes(driver->setup.store);
+    driver_step(driver, &event);
+}
