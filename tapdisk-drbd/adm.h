@@ -34,7 +34,9 @@ enum adm_option {
     ADM_OPTION_SSH = 1 << 7,
     ADM_OPTION_RECEIVE = 1 << 8,
     ADM_OPTION_START = 1 << 9,
-    ADM_OPTION_STOP = 1 << 10
+    ADM_OPTION_STOP = 1 << 10,
+    ADM_OPTION_SIZE = 1 << 11,
+    ADM_OPTION_ASSUME_CLEAN = 1 << 12
 };
 
 enum adm_operands {
@@ -52,6 +54,7 @@ struct adm {
     unsigned options;
     uint32_t timeout;     /* seconds; 0: no limit */
     uint64_t start, stop; /* sectors */
+    uint64_t size;        /* bytes */
     const char *color, *ssh, *ssh_host;
     char **operands;
     unsigned operand_count;
@@ -92,6 +95,7 @@ int adm_invalidate_remote(struct adm *adm, const char *resource);
 int adm_outdate(struct adm *adm, const char *resource);
 int adm_resume_io(struct adm *adm, const char *resource);
 int adm_verify(struct adm *adm, const char *resource);
+int adm_resize(struct adm *adm, const char *resource);
 int adm_wait_connect(struct adm *adm, const char *resource);
 int adm_wait_sync(struct adm *adm, const char *resource);
 int adm_role(struct adm *adm, const char *resource);

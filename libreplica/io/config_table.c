@@ -154,7 +154,7 @@ static const struct option options_disk[] = {
     RATE("c-max-rate", core.resync_rate_max, 4194304, 102400),
     CHOICE_OF(1, "on-io-error", core.on_io_error, CORE_IO_ERROR_DETACH, "detach", "pass_on",
               "call-local-io-error"),
-    LACKING("size", "the size is what the smaller of the two disks holds: delete the line", NULL),
+    LACKING("size", "the size is in the metadata, see `resize --size`: delete the line", NULL),
     LACKING("disk-timeout", "this version has no disk-timeout: delete the line", "0"),
     LACKING("resync-after", LATER, NULL),
     LACKING("al-updates", "the activity log is always kept: delete the line", "yes"),

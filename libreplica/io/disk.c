@@ -258,15 +258,10 @@ void disk_close(struct disk *disk)
 
 int disk_measure(struct disk *disk, struct replica_error *error)
 {
-    struct stat status;
     unsigned long long bytes = 0;
-    int result;
+    struct stat status;
 
-    if (disk->block_device)
-        result = ioctl(disk->fd, BLKGETSIZE64, &bytes);
-    else
-        result = fstat(disk->fd, &status);
-    if (result != 0)
+    if (disk->block_device ? ioctl(disk->fd, BLKGETSIZE64, &bytes) : fstat(disk->fd, &status))
         return err_set(error, REPLICA_E_SYSTEM, "%s: reading its size: %s", disk->path,
                        strerror(errno));
     disk->bytes = disk->block_device ? bytes : (uint64_t)status.st_size;

@@ -337,6 +337,16 @@ void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica
                                                    .argument = argument});
 }
 
+void driver_resize(struct driver *driver, uint64_t bytes, uint32_t flags, replica_done *done,
+                   void *argument)
+{
+    queue_command(driver, &(struct queued_command){.kind = COMMAND_RESIZE,
+                                                   .flags = flags,
+                                                   .start = bytes,
+                                                   .done = done,
+                                                   .argument = argument});
+}
+
 static void start_commands(struct driver *driver)
 {
     while (!driver->command && driver->commands) {
@@ -428,7 +438,7 @@ static int make_core(struct driver *driver, struct replica_error *error)
 {
     const struct driver_setup *setup = &driver->setup;
     uint64_t slots[METADATA_SLOTS], meta_bytes = metastore_bytes(setup->store);
-    int code = metadata_slots(meta_bytes, metastore_internal(setup->store), slots, error);
+    int code = driver_find_metadata(driver, slots, error);
 
     if (code != 0)
         return code;

@@ -9,6 +9,7 @@
 #include "digest.h"
 #include "driver.h"
 #include "handlers.h"
+#include "place.h"
 
 enum { ENTROPY_WORDS = 64 };
 
@@ -71,7 +72,10 @@ struct driver {
     struct {
         bool due;
         uint32_t serial;
-    } measure; /* an ACTION_MEASURE, for the turn's end */
+        uint64_t size; /* of the disk, as it was then */
+    } measure;         /* an ACTION_MEASURE, for the turn's end */
+
+    struct place place; /* of internal metadata */
 
     char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
     char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
@@ -92,6 +96,9 @@ void driver_handlers_tell(struct driver *driver);
 
 /* ---- driver_resize.c ----------------------------------------------------------------------- */
 
+/* Where the superblocks are. Errors: those of metadata_slots and place_find. */
+int driver_find_metadata(struct driver *driver, uint64_t slots[METADATA_SLOTS],
+                         struct replica_error *error);
 /* Answers an ACTION_MEASURE, if there is one. */
 void driver_measure(struct driver *driver);
 
