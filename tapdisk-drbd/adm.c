@@ -69,12 +69,28 @@ static const struct adm_verb verbs[] = {
      "Where fencing or on-peer-loss has frozen the guest's I/O because the peer is lost and not\n"
      "known to stand still. MAKE SURE THAT IT DOES: a peer that goes on too is a split brain.",
      0, ADM_OPERANDS_RESOURCES, NULL, adm_resume_io},
+    {"pause-sync", "hold the resync back, until resume-sync",
+     "What is under way is finished; then no more is copied, now and after a reconnect, until\n"
+     "both hosts let it: each has a pause of its own, which ends by `resume-sync` on that host,\n"
+     "or with its tapdisk-drbd. The guest goes on, and its writes are replicated. `status` shows\n"
+     "PausedSyncS or PausedSyncT, and whose pause it is.",
+     0, ADM_OPERANDS_RESOURCES, NULL, adm_pause_sync},
+    {"resume-sync", "let the resync go on that this host has paused", NULL, 0,
+     ADM_OPERANDS_RESOURCES, NULL, adm_resume_sync},
     {"wait-connect", "wait until the peer is connected",
      "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
      ADM_OPERANDS_RESOURCES, NULL, adm_wait_connect},
     {"wait-sync", "wait until no resync is under way any more",
      "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
      ADM_OPERANDS_RESOURCES, NULL, adm_wait_sync},
+    {"detach", "let go of the disk; the guest goes on through the peer",
+     "On the Primary: refused unless the peer is connected and UpToDate. On the Secondary: the\n"
+     "connection closes too. Afterwards the disk may be taken out.",
+     0, ADM_OPERANDS_RESOURCES, NULL, adm_detach},
+    {"attach", "take a disk that was detached, has failed, or was put in its place",
+     "A new disk needs `create-md` first, and the size of the old one. It is resynced from the\n"
+     "peer while the guest goes on.",
+     0, ADM_OPERANDS_RESOURCES, NULL, adm_attach},
     {"verify", "compare both replicas while the guest goes on",
      "Begins, and returns at once: `status` shows how far it is, `wait-sync` waits for the end.\n"
      "What differs is logged with its offset and marked out of sync on both hosts; nothing is\n"
@@ -107,6 +123,14 @@ static const struct adm_verb verbs[] = {
      "  --ssh=COMMAND    run COMMAND in place of ssh, e.g. --ssh='ssh -p 2222'\n"
      "  --receive        the other end: reads key and file from its standard input",
      ADM_OPTION_FORCE | ADM_OPTION_SSH | ADM_OPTION_RECEIVE, ADM_OPERANDS_PAIR, adm_pair, NULL},
+    {"evacuate", "migrate every guest with a replicated disk to the peer, to free this host",
+     "Looks first whether all of them can move: connected, the peer's disk UpToDate. Then runs "
+     "`xl\n"
+     "migrate` for one after the other, and stops at the first that fails. Runs no guest twice.\n"
+     "  --dry-run        say what would be done\n"
+     "  --to=HOST        the peer's name for xl migrate, if it is not the one in the *.res file\n"
+     "  --ssh=COMMAND    xl migrate's -s",
+     ADM_OPTION_DRY_RUN | ADM_OPTION_TO | ADM_OPTION_SSH, ADM_OPERANDS_NONE, adm_evacuate, NULL},
     {"dump", "the configuration as it is understood, every default spelled out", NULL, 0,
      ADM_OPERANDS_OPTIONAL, NULL, adm_dump},
     {"dump-md", "what the metadata on the disk says", NULL, 0, ADM_OPERANDS_RESOURCES, NULL,
@@ -135,16 +159,12 @@ static const struct {
 } missing[] = {
     {"adjust", "use `down` and `up` after a change of the configuration"},
     {"apply-al", "it happens by itself at `up`"},
-    {"attach", "use `up`"},
     {"check-resize", "`up` finds the metadata of a disk that has grown, then `resize`"},
-    {"detach", "use `down`"},
     {"disk-options", "edit the *.res file, then `down` and `up`"},
     {"net-options", "edit the *.res file, then `down` and `up`"},
-    {"pause-sync", "resync control comes later"},
     {"peer-device-options", "edit the *.res file, then `down` and `up`"},
     {"resource-options", "edit the *.res file, then `down` and `up`"},
     {"restore-md", "use `create-md`"},
-    {"resume-sync", "resync control comes later"},
     {"suspend-io", "I/O control comes later"},
     {"wipe-md", "overwrite the metadata with wipefs or dd when the disk is reused"},
 };
@@ -308,6 +328,8 @@ static const struct {
     {"--stop", ADM_OPTION_STOP, true},
     {"--size", ADM_OPTION_SIZE, true},
     {"--assume-clean", ADM_OPTION_ASSUME_CLEAN, false},
+    {"--dry-run", ADM_OPTION_DRY_RUN, false},
+    {"--to", ADM_OPTION_TO, true},
 };
 
 /* Where the value of "--name=value" or "--name value" stands; moves *index in the second case.
@@ -391,6 +413,8 @@ static int option_take(struct adm *adm, unsigned option, const char *value)
         adm->color = value;
     if (option == ADM_OPTION_SSH)
         adm->ssh = value;
+    if (option == ADM_OPTION_TO)
+        adm->to = value;
     return ADM_OK;
 }
 

@@ -35,8 +35,10 @@ enum adm_option {
     ADM_OPTION_RECEIVE = 1 << 8,
     ADM_OPTION_START = 1 << 9,
     ADM_OPTION_STOP = 1 << 10,
-    ADM_OPTION_SIZE = 1 << 11,
-    ADM_OPTION_ASSUME_CLEAN = 1 << 12
+    ADM_OPTION_DRY_RUN = 1 << 11,
+    ADM_OPTION_TO = 1 << 12,
+    ADM_OPTION_SIZE = 1 << 13,
+    ADM_OPTION_ASSUME_CLEAN = 1 << 14
 };
 
 enum adm_operands {
@@ -55,7 +57,7 @@ struct adm {
     uint32_t timeout;     /* seconds; 0: no limit */
     uint64_t start, stop; /* sectors */
     uint64_t size;        /* bytes */
-    const char *color, *ssh, *ssh_host;
+    const char *color, *ssh, *ssh_host, *to;
     char **operands;
     unsigned operand_count;
 };
@@ -94,6 +96,12 @@ int adm_invalidate(struct adm *adm, const char *resource);
 int adm_invalidate_remote(struct adm *adm, const char *resource);
 int adm_outdate(struct adm *adm, const char *resource);
 int adm_resume_io(struct adm *adm, const char *resource);
+int adm_pause_sync(struct adm *adm, const char *resource);
+int adm_resume_sync(struct adm *adm, const char *resource);
+/* Of a resource that is up; true too when that cannot be found out. */
+bool adm_has_disk(struct adm *adm, const char *resource);
+int adm_attach(struct adm *adm, const char *resource);
+int adm_detach(struct adm *adm, const char *resource);
 int adm_verify(struct adm *adm, const char *resource);
 int adm_resize(struct adm *adm, const char *resource);
 int adm_wait_connect(struct adm *adm, const char *resource);
@@ -119,6 +127,9 @@ int adm_sh_ll_dev(struct adm *adm, const char *resource);
 int adm_sh_md_dev(struct adm *adm, const char *resource);
 int adm_create_md(struct adm *adm, const char *resource);
 int adm_dump_md(struct adm *adm, const char *resource);
+
+/* adm_evacuate.c */
+int adm_evacuate(struct adm *adm);
 
 /* adm_pair.c */
 int adm_pair(struct adm *adm);

@@ -105,6 +105,26 @@ int adm_resume_io(struct adm *adm, const char *resource)
     return ask_command(adm, resource, "resume-io");
 }
 
+int adm_pause_sync(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "pause-sync");
+}
+
+int adm_resume_sync(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "resume-sync");
+}
+
+int adm_attach(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "attach");
+}
+
+int adm_detach(struct adm *adm, const char *resource)
+{
+    return ask_command(adm, resource, "detach");
+}
+
 int adm_verify(struct adm *adm, const char *resource)
 {
     return ask(adm, resource,
@@ -189,6 +209,19 @@ int adm_cstate(struct adm *adm, const char *resource)
     puts(word(first(json_object_get(answer, "status"), "connections"), "connection-state"));
     json_decref(answer);
     return ADM_OK;
+}
+
+bool adm_has_disk(struct adm *adm, const char *resource)
+{
+    json_t *answer = NULL;
+    bool diskless;
+
+    if (ask_status(adm, resource, &answer))
+        return true;
+    diskless = strcmp(word(first(json_object_get(answer, "status"), "devices"), "disk-state"),
+                      "Diskless") == 0;
+    json_decref(answer);
+    return !diskless;
 }
 
 int adm_dstate(struct adm *adm, const char *resource)

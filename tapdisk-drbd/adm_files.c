@@ -134,9 +134,10 @@ int adm_create_md(struct adm *adm, const char *resource)
 
     if (status)
         return status;
-    if (adm_is_up(adm, resource))
-        return adm_fail(ADM_REFUSED, "%s: it is up: `tapdrbdadm down %s` first", resource,
-                        resource);
+    if (adm_is_up(adm, resource) && adm_has_disk(adm, resource))
+        return adm_fail(ADM_REFUSED,
+                        "%s: it is up: `tapdrbdadm down %s` first, or `detach` to replace its disk",
+                        resource, resource);
     if (create_md(found.local.disk, found.local.meta_disk, found.al_extents,
                   adm->options & ADM_OPTION_FORCE, &created, &error))
         return adm_fail_error(&error);

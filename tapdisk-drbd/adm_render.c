@@ -126,10 +126,20 @@ static bool is_syncing(const char *replication)
     return strstr(replication, "Sync") || strncmp(replication, "Verify", 6) == 0;
 }
 
+/* Who has to let the resync go on. */
+static void put_suspended(const char *suspended, FILE *out)
+{
+    if (strstr(suspended, "user"))
+        fputs("    paused on this host: tapdrbdadm resume-sync\n", out);
+    if (strstr(suspended, "peer"))
+        fputs("    paused on the peer: tapdrbdadm resume-sync there\n", out);
+}
+
 static void put_peer_device(const json_t *device, bool color, FILE *out)
 {
     const char *replication = text_of(device, "replication-state");
     const char *disk = text_of(device, "peer-disk-state");
+    const char *suspended = text_of(device, "resync-suspended");
     double done = 0;
     bool syncing = is_syncing(replication);
 
@@ -141,9 +151,12 @@ static void put_peer_device(const json_t *device, bool color, FILE *out)
     put_word(" peer-disk:", disk, color, out);
     if (syncing)
         fprintf(out, " done:%.2f", done);
+    if (*suspended && strcmp(suspended, "no") != 0)
+        fprintf(out, " resync-suspended:%s", suspended);
     fputc('\n', out);
     if (syncing)
         put_progress(device, done, out);
+    put_suspended(suspended, out);
 }
 
 /* How much the peer misses: what is at risk while it is away. */
@@ -220,8 +233,12 @@ static void put_users(const json_t *ours, FILE *out)
         fprintf(out, "  domain:%.0f vdev:", number);
         number_of(vbd, "device", &number);
         put_vdev((unsigned)number, out);
-        fprintf(out, " state:%s%s\n", text_of(vbd, "state"),
-                json_is_false(json_object_get(vbd, "writable")) ? " read-only" : "");
+        fprintf(out, " state:%s%s%s\n", text_of(vbd, "state"),
+                json_is_false(json_object_get(vbd, "writable")) ? " read-only" : "",
+                json_is_true(json_object_get(vbd, "handed-over"))
+                    ? " handed-over: its I/O waits until it runs here again"
+                : json_is_true(json_object_get(vbd, "held")) ? " held: its I/O waits"
+                                                             : "");
         if (*text_of(vbd, "problem"))
             fprintf(out, "    %s\n", text_of(vbd, "problem"));
     }
@@ -249,6 +266,33 @@ static void put_peer_loss(const json_t *ours, bool color, FILE *out)
             json_is_true(json_object_get(loss, "fence-peer-runs")) ? " fence-peer:running" : "");
 }
 
+/* Who has the role while it is handed over, what is waited for, and how long already. */
+static void put_handover(const json_t *ours, const char *peer, bool color, FILE *out)
+{
+    static const struct {
+        const char *phase, *text;
+    } phases[] = {
+        {"Asking", "this host has the role, %s asks for it: waiting until the guest stands still"},
+        {"Draining", "this host has the role, %s gets it: waiting for the last writes on both "
+                     "disks"},
+        {"Persisting", "this host gives the role to %s: waiting for its own metadata"},
+        {"Waiting", "%s has the role: waiting for it to hand it over"},
+    };
+    const json_t *handover = json_object_get(ours, "handover");
+    double seconds = 0;
+    char text[256];
+
+    number_of(handover, "seconds", &seconds);
+    for (size_t i = 0; handover && i < sizeof phases / sizeof *phases; i++) {
+        if (strcmp(phases[i].phase, text_of(handover, "phase")) != 0)
+            continue;
+        fputs("  ", out);
+        (void)snprintf(text, sizeof text, phases[i].text, peer);
+        put_colored("handover:", MOOD_WATCH, color, out);
+        fprintf(out, " %s, for %.1fs\n", text, seconds);
+    }
+}
+
 void adm_render_status(const json_t *status, bool color, FILE *out)
 {
     const json_t *devices = json_object_get(status, "devices"), *device;
@@ -265,6 +309,8 @@ void adm_render_status(const json_t *status, bool color, FILE *out)
         put_word("  disk:", text_of(device, "disk-state"), color, out);
         fputc('\n', out);
     }
+    put_handover(json_object_get(status, "tapdrbd"),
+                 text_of(json_array_get(connections, 0), "name"), color, out);
     put_peer_loss(json_object_get(status, "tapdrbd"), color, out);
     put_users(json_object_get(status, "tapdrbd"), out);
     json_array_foreach(connections, i, connection) put_connection(connection, color, out);

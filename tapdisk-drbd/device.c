@@ -15,8 +15,9 @@
  * A HELD ring may have requests in slots that later responses have overwritten. It is not guessed
  * at: the guest waits, which loses nothing, and a toolstack can still close it.
  *
- * Before a RESUMING vbd asks for the role it gives the peer PEER_WAIT to connect: an operator may
- * have started the guest there, and then only the peer knows (P6).
+ * Before a vbd of another process's time asks for the role it gives the peer PEER_WAIT to connect:
+ * an operator may have started the guest there, and then only the peer knows (P6). That one has no
+ * ring is no difference: its guest may use it through the device model.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,11 @@ static const enum device_act table[DEVICE_STATE_COUNT][XENBUS_STATE_COUNT] = {
 const struct device_place *device_place(const struct device *device)
 {
     return &device->place;
+}
+
+uint32_t device_frontend_domain(const struct device *device)
+{
+    return device->nodes.frontend_domain;
 }
 
 const char *device_frontend_state(const struct device *device)
@@ -478,7 +484,7 @@ static void take_over_from_the_dead(struct device *device)
 
     if (!device->nodes.added)
         return;
-    device->added = true;
+    device->added = device->inherited = true;
     if (device->nodes.state == XENBUS_CONNECTED &&
         (frontend == XENBUS_INITIALISED || frontend == XENBUS_CONNECTED)) {
         device->written = XENBUS_CONNECTED;
@@ -526,8 +532,13 @@ fail:
 
 void device_free(struct device *device)
 {
+    const struct clients *clients = device->host->clients;
+
     xenbus_unwatch(device->host->xenbus, device->frontend_state, "frontend");
     let_go(device);
+    /* What a device model still wanted has no guest any more; it cannot end while it waits. */
+    if (device->held && clients)
+        clients->drop(clients->argument, device->nodes.frontend_domain);
     claim_cancel(device->host->claim, &device->wait);
     device_answer(&device->add_done, device->add_argument, REPLICA_E_STATE, "the vbd is gone");
     if (device->claimed)

@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "claim.h"
+#include "clients.h"
 #include "domain.h"
 #include "plane.h"
 #include "xenbus.h"
@@ -28,6 +29,7 @@ struct device_host {
     struct xenbus *xenbus;
     struct claim *claim;
     struct domains *domains;
+    const struct clients *clients; /* NULL: there is no NBD server */
     const char *nbd_path;
     const char *run_dir; /* a tmpfs: where what survives this process is kept */
     const char *sysfs;
@@ -62,6 +64,7 @@ int device_new(struct device **device, const struct device_host *host,
 void device_free(struct device *device);
 
 const struct device_place *device_place(const struct device *device);
+uint32_t device_frontend_domain(const struct device *device);
 /* The path whose watch tells of the frontend. */
 const char *device_frontend_state(const struct device *device);
 
@@ -90,7 +93,8 @@ bool device_wants_role(const struct device *device);
  * down for suspend does, or is gone. `take_back`: also one that is shut down for good, and one that
  * has never run here. Else `why` goes on from "the peer is Primary and". */
 bool device_may_yield(struct device *device, bool take_back, char *why, size_t why_bytes);
-/* Takes no requests from now on; false: some are still under way. */
+/* Takes no requests from now on, neither from the ring nor from the guest's device model; false:
+ * some are still under way. */
 bool device_hold(struct device *device);
 /* Takes requests again. */
 void device_go_on(struct device *device);

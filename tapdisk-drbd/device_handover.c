@@ -6,6 +6,8 @@
  *   yielded  held, because another vbd of this host has the disk (xl migrate localhost)
  *   away     held, because the Primary role was handed over to the peer
  *
+ * The device model of an HVM guest, an NBD client, is held with it.
+ *
  * The guest runs again when a migration has failed: on the same ring, without a word in XenStore.
  * So its domain is looked at every GUEST_LOOK while the vbd is held, and only then. What the guest
  * asks in the meantime stays in its ring.
@@ -25,10 +27,14 @@ static enum domain_state guest_of(const struct device *device)
     return domains_look(device->host->domains, device->nodes.frontend_domain);
 }
 
-/* A domain that has never connected has never run: its first requests are still to come. */
+/* A domain that has never connected, and whose device model has changed nothing, has never run: its
+ * first requests are still to come. */
 static bool has_never_run(const struct device *device)
 {
-    return !device->vbd && device->state != DEVICE_HELD;
+    const struct clients *clients = device->host->clients;
+
+    return !device->vbd && device->state != DEVICE_HELD &&
+           !(clients && clients->wrote(clients->argument, device->nodes.frontend_domain));
 }
 
 bool device_may_yield(struct device *device, bool take_back, char *why, size_t why_bytes)
@@ -65,16 +71,23 @@ bool device_may_yield(struct device *device, bool take_back, char *why, size_t w
 
 bool device_hold(struct device *device)
 {
+    const struct clients *clients = device->host->clients;
+    bool idle = !clients || clients->hold(clients->argument, device->nodes.frontend_domain);
+
     device->held = true;
     if (!device->vbd)
-        return true;
+        return idle;
     vbd_stop(device->vbd);
-    return vbd_idle(device->vbd);
+    return vbd_idle(device->vbd) && idle;
 }
 
 void device_go_on(struct device *device)
 {
+    const struct clients *clients = device->host->clients;
+
     device->held = device->yielded = false;
+    if (clients)
+        clients->go_on(clients->argument, device->nodes.frontend_domain);
     if (device->vbd && device->state != DEVICE_DRAINING)
         vbd_go_on(device->vbd);
 }

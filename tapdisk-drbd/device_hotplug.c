@@ -97,6 +97,7 @@ void device_claimed(void *argument, int code, const char *text)
         device_answer(&device->add_done, device->add_argument, code, text);
     } else {
         device->claimed = true;
+        device->inherited = false;
         if (device->away) {
             device->away = false;
             device_go_on(device);
@@ -146,7 +147,7 @@ static bool waits_for_peer(struct device *device)
 {
     struct replica_status status;
 
-    if (device->state != DEVICE_RESUMING)
+    if (!device->inherited)
         return false;
     replica_status(device->host->replica, &status);
     if (status.role == REPLICA_ROLE_PRIMARY || status.connection == REPLICA_CONNECTION_CONNECTED)

@@ -33,9 +33,10 @@ struct device {
     enum xenbus_state written; /* what we wrote into our `state`, UNKNOWN: nothing yet */
     struct vbd *vbd;           /* CONNECTED, CLOSING, DRAINING; may be NULL in the last two */
     bool added, claimed, leaving, removed;
-    bool held;    /* nothing is taken from the ring */
-    bool away;    /* the role was handed over to the peer while this one used it */
-    bool yielded; /* another vbd of this host has the disk */
+    bool inherited; /* added in another process's time, and not claimed since */
+    bool held;      /* nothing is taken from the ring */
+    bool away;      /* the role was handed over to the peer while this one used it */
+    bool yielded;   /* another vbd of this host has the disk */
     uint64_t away_since;
     uint64_t since; /* when this state began */
     uint64_t add_since, claim_again;

@@ -42,6 +42,7 @@ struct program {
     struct replica *replica;
     struct nbd *nbd;
     struct xenside *xen;
+    struct clients clients;
     int signal_fd;
     struct replica_watch *signals;
     struct replica_timer *patience; /* a demotion that SIGTERM waits for */
@@ -80,7 +81,8 @@ static void shutdown_wanted(void *argument)
 static unsigned in_use(void *argument, char *why, size_t why_bytes)
 {
     struct program *program = argument;
-    unsigned vbds = 0, clients = program->nbd ? nbd_writers(program->nbd) : 0;
+    char who[64] = "";
+    unsigned vbds = 0, clients = program->nbd ? nbd_writers(program->nbd, who, sizeof who) : 0;
     size_t used;
 
     if (why_bytes)
@@ -89,8 +91,8 @@ static unsigned in_use(void *argument, char *why, size_t why_bytes)
         vbds = xenside_writers(program->xen, why, why_bytes);
     used = why_bytes ? strlen(why) : 0;
     if (clients && why_bytes)
-        (void)snprintf(why + used, why_bytes - used, "%s%u NBD client%s", used ? ", " : "", clients,
-                       clients == 1 ? "" : "s");
+        (void)snprintf(why + used, why_bytes - used, "%s%u NBD client%s (%s%s)", used ? ", " : "",
+                       clients, clients == 1 ? "" : "s", who, clients == 1 ? "" : ", ...");
     return vbds + clients;
 }
 
@@ -121,16 +123,20 @@ static char *status_extra(void *argument)
 static void handover_asked(void *argument, uint32_t number, bool take_back)
 {
     struct program *program = argument;
-    unsigned clients = program->nbd ? nbd_writers(program->nbd) : 0;
-    char why[256];
+    char who[64] = "", why[256];
+    unsigned strangers = program->nbd ? nbd_strangers(program->nbd, who, sizeof who) : 0;
 
-    if (program->xen && clients == 0) {
+    if (program->xen && strangers == 0) {
+        if (program->nbd)
+            nbd_pause(program->nbd, true);
         xenside_handover_asked(program->xen, number, take_back);
         return;
     }
-    if (clients)
-        (void)snprintf(why, sizeof why, "%u NBD client%s its disk open for writing there", clients,
-                       clients == 1 ? " has" : "s have");
+    if (strangers)
+        (void)snprintf(why, sizeof why,
+                       "%u NBD client%s (%s%s) %s its disk open for writing there; end %s first",
+                       strangers, strangers == 1 ? "" : "s", who, strangers == 1 ? "" : ", ...",
+                       strangers == 1 ? "has" : "have", strangers == 1 ? "it" : "them");
     else
         (void)snprintf(why, sizeof why,
                        "keeps the role; make it Secondary first (tapdrbdadm secondary %s there)",
@@ -142,8 +148,59 @@ static void handover_ended(void *argument, uint32_t number, bool gone)
 {
     struct program *program = argument;
 
+    if (program->nbd)
+        nbd_pause(program->nbd, false);
     if (program->xen)
         xenside_handover_ended(program->xen, number, gone);
+}
+
+/* ---- a guest's device model is an NBD client ------------------------------------------------ */
+
+static bool clients_hold(void *argument, uint32_t domain)
+{
+    const struct program *program = argument;
+
+    return nbd_hold(program->nbd, domain);
+}
+
+static void clients_go_on(void *argument, uint32_t domain)
+{
+    const struct program *program = argument;
+
+    nbd_go_on(program->nbd, domain);
+}
+
+static void clients_drop(void *argument, uint32_t domain)
+{
+    const struct program *program = argument;
+
+    nbd_drop(program->nbd, domain);
+}
+
+static bool clients_wrote(void *argument, uint32_t domain)
+{
+    const struct program *program = argument;
+
+    return nbd_wrote(program->nbd, domain);
+}
+
+static uint32_t guest_of(void *argument, int32_t process)
+{
+    const struct program *program = argument;
+
+    return program->xen ? xenside_guest_of(program->xen, process, NBD_NO_GUEST) : NBD_NO_GUEST;
+}
+
+static void clients_connect(struct program *program)
+{
+    program->clients = (struct clients){.argument = program,
+                                        .hold = clients_hold,
+                                        .go_on = clients_go_on,
+                                        .drop = clients_drop,
+                                        .wrote = clients_wrote};
+    nbd_set_guests(program->nbd, guest_of, program);
+    if (program->xen)
+        xenside_set_clients(program->xen, &program->clients);
 }
 
 static const struct replica_callbacks callbacks = {.changed = changed,
@@ -264,6 +321,7 @@ static int program_open(struct program *program, struct replica_error *error)
     code = xen_open(program, error);
     if (code)
         return code;
+    clients_connect(program);
     replica_set_status_extra(program->replica, status_extra, program);
     missing = daemon_protect();
     if (missing)

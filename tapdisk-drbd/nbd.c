@@ -35,6 +35,8 @@ void nbd_export_describe(const struct nbd *nbd, struct nbd_export *export)
     else if (!nbd->serving)
         export->refusal = "this node is not Primary: tapdrbdadm primary on the host "
                           "that is to use the disk";
+    else if (nbd->paused)
+        export->refusal = "the Primary role is about to go to the peer; try again";
 }
 
 static void room(void *argument)
@@ -165,19 +167,9 @@ void nbd_changed(struct nbd *nbd)
     replica_status(nbd->replica, &status);
     nbd->serving = status.role == REPLICA_ROLE_PRIMARY;
     for (unsigned i = 0; i < NBD_CLIENTS_MAX && !nbd->serving; i++)
-        if (nbd->clients[i] && nbd->clients[i]->state == NBD_CLIENT_SERVING)
+        if (nbd->clients[i] && nbd->clients[i]->state == NBD_CLIENT_SERVING &&
+            !nbd->clients[i]->held)
             nbd_client_drain(nbd->clients[i]);
-}
-
-unsigned nbd_writers(const struct nbd *nbd)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < NBD_CLIENTS_MAX; i++)
-        if (nbd->clients[i] &&
-            (nbd->clients[i]->state == NBD_CLIENT_SERVING || nbd->clients[i]->in_library > 0))
-            count++;
-    return count;
 }
 
 json_t *nbd_status(const struct nbd *nbd)

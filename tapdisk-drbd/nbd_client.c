@@ -155,6 +155,7 @@ static void part_submit(struct nbd_client *client, struct nbd_part *part)
 {
     part->command->outstanding++;
     client->in_library++;
+    client->wrote |= part->request.op != REPLICA_OP_READ && part->request.op != REPLICA_OP_FLUSH;
     replica_submit(client->nbd->replica, &part->request);
 }
 
@@ -286,7 +287,7 @@ static void requests_run(struct nbd_client *client)
     bool going = true;
 
     client->starved = false;
-    while (going && client->state == NBD_CLIENT_SERVING) {
+    while (going && client->state == NBD_CLIENT_SERVING && !client->held) {
         if (!client->current && !request_take(client))
             break;
         if (client->current->request.type == NBD_CMD_WRITE)
@@ -319,10 +320,16 @@ static void negotiation_run(struct nbd_client *client)
 
 static void readable(void *argument, uint32_t events);
 
+/* A held client's stream is read on, as far as there is room for it: that shows when it goes. */
+static bool has_room(const struct nbd_client *client)
+{
+    return !client->held || input_there(client) < NBD_INPUT_BYTES;
+}
+
 /* Watches the socket just while something more can be taken from it. */
 static void reading_update(struct nbd_client *client)
 {
-    bool wanted = client->state <= NBD_CLIENT_SERVING && !client->starved;
+    bool wanted = client->state <= NBD_CLIENT_SERVING && !client->starved && has_room(client);
 
     if (wanted && !client->reading) {
         if (replica_loop_watch(client->nbd->loop, client->fd, false, readable, client,
@@ -406,6 +413,7 @@ struct nbd_client *nbd_client_new(struct nbd *nbd, int fd)
     }
     client->nbd = nbd;
     client->fd = fd;
+    client->process = nbd_process_of(fd);
     client->reply_tail = &client->reply_head;
     pools_fill(client);
     out = bytes_writer(client->answers, NBD_ANSWER_BYTES);

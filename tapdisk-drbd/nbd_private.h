@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * nbd_private.h - what nbd.c (the server), nbd_client.c (requests) and nbd_reply.c (replies)
- * share.
+ * nbd_private.h - what nbd.c (the server), nbd_client.c (requests), nbd_reply.c (replies)
+ * and nbd_users.c (who the clients are) share.
  *
  * One client is one connection. It takes requests one after the other off its stream (`current`),
  * cuts each into parts of at most one replica buffer, submits the parts, and goes on with the next
@@ -82,6 +82,10 @@ struct nbd_client {
     struct nbd_command *current; /* the request whose parts are being made */
     struct nbd_part *filling;    /* the part of a write whose payload is coming */
     bool starved;                /* waits for a part, a command or a buffer */
+    int32_t process;             /* at the other end */
+    bool held;                   /* nothing is taken from it: its guest stands still */
+    uint32_t guest;              /* whose device model it is; valid while held */
+    bool wrote;                  /* changed the disk */
     unsigned in_library;         /* parts submitted and not done */
     unsigned commands_used;
     uint32_t bytes_held; /* of the pool */
@@ -101,6 +105,9 @@ struct nbd {
     bool serving; /* Primary */
     bool stopped; /* nbd_stop: the socket is gone */
     bool room_wanted;
+    bool paused;            /* nobody new is let in */
+    nbd_guest_of *guest_of; /* may be NULL */
+    void *guest_argument;
     struct nbd_client *clients[NBD_CLIENTS_MAX];
 };
 
@@ -124,6 +131,9 @@ bool nbd_client_over(const struct nbd_client *client);
 void nbd_client_free(struct nbd_client *client);
 void nbd_part_release(struct nbd_client *client, struct nbd_part *part);
 void nbd_command_release(struct nbd_client *client, struct nbd_command *command);
+
+/* nbd_users.c: the process that has connected; 0: nobody knows. */
+int32_t nbd_process_of(int fd);
 
 /* nbd_reply.c */
 /* Queues the end of a command: its error or its success without data. Takes the command. */

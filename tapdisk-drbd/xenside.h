@@ -9,6 +9,8 @@
 #include <jansson.h>
 #include <libreplica/replica.h>
 
+#include "clients.h"
+
 struct xenside;
 
 /* Opens libxenstore, libxengnttab, libxenevtchn, libxenctrl and watches backend/vbd and
@@ -34,6 +36,12 @@ void xenside_resized(struct xenside *xen, uint64_t size);
  * replica_handover_answer. And how it ended. */
 void xenside_handover_asked(struct xenside *xen, uint32_t number, bool take_back);
 void xenside_handover_ended(struct xenside *xen, uint32_t number, bool gone);
+
+/* What holds the NBD clients of a guest together with its vbds; borrowed, NULL: none. */
+void xenside_set_clients(struct xenside *xen, const struct clients *clients);
+/* Whose device model the process is, among the guests that have a vbd here: a domain's number, or
+ * `none`. */
+uint32_t xenside_guest_of(const struct xenside *xen, int32_t process, uint32_t none);
 
 /* Vbds that are open for writing; `why` names their domains. */
 unsigned xenside_writers(const struct xenside *xen, char *why, size_t why_bytes);

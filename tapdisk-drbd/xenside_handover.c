@@ -88,6 +88,32 @@ static void settle_local(struct xenside *xen)
     }
 }
 
+/* ---- device models ----------------------------------------------------------------------------
+ */
+
+void xenside_set_clients(struct xenside *xen, const struct clients *clients)
+{
+    xen->host.clients = clients;
+}
+
+uint32_t xenside_guest_of(const struct xenside *xen, int32_t process, uint32_t none)
+{
+    for (const struct entry *entry = xen->entries; entry; entry = entry->next) {
+        uint32_t domain = device_frontend_domain(entry->device);
+        char image[64];
+        uint64_t model;
+
+        (void)snprintf(image, sizeof image, "/local/domain/%u/image", domain);
+        /* libxl writes it before the device model begins. */
+        if (domain != 0 && process > 0 &&
+            xenbus_read_number(xen->host.xenbus, XENBUS_NO_TRANSACTION, image, "device-model-pid",
+                               INT32_MAX, &model) == 0 &&
+            model == (uint64_t)process)
+            return domain;
+    }
+    return none;
+}
+
 /* ---- to the peer ----------------------------------------------------------------------------- */
 
 static void answer(struct xenside *xen, int code, const char *text)
@@ -140,7 +166,8 @@ uint64_t xenside_handover_pump(struct xenside *xen)
         answer(xen, REPLICA_E_PEER_PRIMARY, why);
         return UINT64_MAX;
     }
-    if (users == 0 && !xen->handover.take_back) { /* a person wanted it so */
+    /* A person wanted it so; or the last guest is gone, and giving the role back has to wait. */
+    if (users == 0 && !xen->handover.take_back && !claim_is_unused(xen->host.claim)) {
         (void)snprintf(why, sizeof why,
                        "keeps the role; make it Secondary first (tapdrbdadm secondary %s there)",
                        replica_resource(xen->host.replica));

@@ -152,14 +152,6 @@ struct head {
     uint32_t version, changes, window_count, reserved, slots, window;
 };
 
-static bool block_unused(const uint8_t *block)
-{
-    for (unsigned i = 0; i < METADATA_BLOCK_BYTES; i++)
-        if (block[i])
-            return false;
-    return true;
-}
-
 static bool read_head(const uint8_t *block, struct head *head)
 {
     struct bytes_reader reader = bytes_reader(block, METADATA_BLOCK_BYTES);
@@ -239,7 +231,7 @@ void actlog_scan_block(struct actlog *log, const uint8_t *block)
     struct found *place;
     struct head head;
 
-    if (block_unused(block))
+    if (bytes_zero(block, METADATA_BLOCK_BYTES)) /* never used */
         return;
     if (!read_head(block, &head)) {
         log->damaged++;

@@ -5,12 +5,23 @@
  * The order is what makes a crash during attach harmless: the extents of a crashed Primary's
  * activity log become bits, the bits become durable, and only then does the superblock lose its
  * PRIMARY flag (P3). The log is read even when nobody crashed: new transactions must be newer than
- * what stands in the ring. core->size stays 0 until everything was read, and until then the staging
- * slots belong to attach.
+ * what stands in the ring. While core->reading, the staging slots belong to attach.
+ *
+ * A disk may come back, or another one in its place, while the resource is up. On a Secondary that
+ * is an attach like the first. A Primary goes on through its peer meanwhile; its disk is a target
+ * in full, whatever it holds:
+ *
+ *   MEET     after the set bitmap is durable: STATE to the peer, which answers with its own; its
+ *            generation, and Inconsistent, are made durable
+ *   DRAIN    new requests wait until what went to the peer alone is finished there,
+ *   CONFIRM  and durable: the peer may hand it out now (handshake.c has the same in FLUSH)
+ *
+ * Then STATE again: "I am your target"; from here on writes go to both.
  */
 #include "core_private.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "err.h"
@@ -32,6 +43,14 @@ static void read_meta(struct core *core, uint32_t index, uint64_t offset, uint32
 
 void attach_begin(struct core *core)
 {
+    if (!core_disk_idle(core) || core->loss.phase != LOSS_NONE ||
+        (core->confirm.running && core->confirm.logged)) {
+        command_answer(core, REPLICA_E_BUSY, "%s: the old disk has not answered everything yet",
+                       core->config.resource);
+        return;
+    }
+    core->reading = true;
+    core->persist.dead = false;
     core->disk = REPLICA_DISK_ATTACHING;
     core->command.phase = COMMAND_ATTACH_SLOTS;
     core->command.reads = 0;
@@ -44,6 +63,8 @@ static void attach_fail(struct core *core, int code, const char *text)
     bool none = code == REPLICA_E_NO_METADATA;
 
     core->disk = REPLICA_DISK_DISKLESS;
+    core->reading = core->size == 0;
+    core->persist.dead = core->size != 0; /* nothing more is written there */
     command_answer(core, code, "%s: cannot attach: %s%s%s", core->config.resource, text,
                    none ? ": if the disk is new, type `tapdrbdadm create-md` " : "",
                    none ? core->config.resource : "");
@@ -77,6 +98,8 @@ static void start_bitmap(struct core *core)
 
 static void choose_superblock(struct core *core)
 {
+    struct metadata_superblock found;
+    uint64_t epoch = core->super.epoch;
     const uint8_t *blocks[METADATA_SLOTS];
     struct replica_error error;
     unsigned slot;
@@ -90,16 +113,29 @@ static void choose_superblock(struct core *core)
         attach_fail(core, REPLICA_E_IO, "both superblocks are unreadable; check the disk");
         return;
     }
-    if (metadata_choose(blocks, core->meta_bytes, &core->super, &slot, &error)) {
+    if (metadata_choose(blocks, core->meta_bytes, &found, &slot, &error)) {
         attach_fail(core, error.code, error.text);
         return;
     }
-    if (core->super.layout.data_bytes > core->device_bytes) {
+    if (core->size > 0 && found.layout.data_bytes != core->size) {
+        char text[ACTION_TEXT_MAX];
+
+        snprintf(text, sizeof text,
+                 "its metadata is for %" PRIu64 " bytes of data, the resource has %" PRIu64
+                 "; use a disk of the same size and `create-md`",
+                 found.layout.data_bytes, core->size);
+        attach_fail(core, REPLICA_E_MISMATCH, text);
+        return;
+    }
+    if (found.layout.data_bytes > core->device_bytes) {
         attach_fail(core, REPLICA_E_METADATA,
                     "the data device is smaller than its metadata says; give it its old size back, "
                     "or make new metadata (create-md) and sync from the peer");
         return;
     }
+    core->super = found;
+    if (core->super.epoch < epoch)
+        core->super.epoch = epoch;
     core->persist.slot = slot;
     core->command.phase = COMMAND_ATTACH_ACTLOG;
     core->command.cursor = 0;
@@ -159,10 +195,16 @@ static void finish_reading(struct core *core)
     int scan = actlog_scan_finish(core->actlog, &error);
 
     core->size = core->super.layout.data_bytes;
+    core->reading = false;
     core->super.al_extents = core->config.al_extents;
     if (core->super.flags & METADATA_FULL_SYNC)
         bitmap_set_all(&core->bitmap);
-    if (crashed && !MUTANT(crash_unnoticed)) {
+    if (core->role == REPLICA_ROLE_PRIMARY) {
+        bitmap_set_all(&core->bitmap);
+        core->super.flags |= METADATA_PRIMARY;
+        core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE |
+                                         METADATA_AL_CLEAN | METADATA_CRASHED_PRIMARY);
+    } else if (crashed && !MUTANT(crash_unnoticed)) {
         mark_actlog(core, scan ? error.text : NULL);
         core->super.flags |= METADATA_CRASHED_PRIMARY;
         core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
@@ -209,23 +251,142 @@ void attach_read_done(struct core *core, uint32_t index, int code)
         finish_reading(core);
 }
 
+/* A Primary's disk is readable and durably Inconsistent; there is no peer to be a target of. */
+static void attached_alone(struct core *core)
+{
+    actlog_reset(core->actlog);
+    core->disk = REPLICA_DISK_INCONSISTENT;
+    request_unpark(core, 0);
+    command_answer(core, 0, "%s", "");
+}
+
+static void attached_secondary(struct core *core)
+{
+    actlog_reset(core->actlog);
+    core->disk = disk_by_flags(core);
+    core->inherited = true;
+    command_answer(core, 0, "%s", "");
+}
+
+static void attached_target(struct core *core)
+{
+    actlog_reset(core->actlog);
+    core->disk = REPLICA_DISK_INCONSISTENT;
+    core->session.side = SYNC_TARGET;
+    core->session.full = true;
+    session_send_state(core);
+    resync_begin(core);
+    request_unpark(core, 0);
+    command_answer(core, 0, "%s", "");
+}
+
+static void save_super(struct core *core)
+{
+    core->command.phase = COMMAND_ATTACH_SAVE;
+    core->command.ticket = persist_super(core);
+}
+
+static bool is_met(const struct core *core)
+{
+    return core->role == REPLICA_ROLE_PRIMARY && session_live(core);
+}
+
+static void pump_saved(struct core *core)
+{
+    if (is_met(core)) {
+        core->command.phase = COMMAND_ATTACH_DRAIN;
+        return;
+    }
+    if (core->role == REPLICA_ROLE_PRIMARY)
+        attached_alone(core);
+    else
+        attached_secondary(core);
+    if (core->session.link == LINK_UP) /* connected as a Secondary without a disk */
+        session_reconnect(core);
+    else if (core->detached)
+        session_connect(core, false);
+    core->detached = false;
+}
+
 bool attach_pump(struct core *core)
 {
     struct command *command = &core->command;
 
-    if (command->phase == COMMAND_ATTACH_SAVE_BITMAP) {
+    switch (command->phase) {
+    case COMMAND_ATTACH_SAVE_BITMAP:
         if (!persist_bitmap_due(core, command->ticket))
             return false;
-        command->phase = COMMAND_ATTACH_SAVE;
-        command->ticket = persist_super(core);
+        if (is_met(core)) {
+            command->phase = COMMAND_ATTACH_MEET;
+            session_send_state(core);
+        } else {
+            save_super(core);
+        }
         return true;
-    }
-    if (command->phase != COMMAND_ATTACH_SAVE || !persist_super_due(core, command->ticket))
+    case COMMAND_ATTACH_SAVE:
+        if (!persist_super_due(core, command->ticket))
+            return false;
+        pump_saved(core);
+        return true;
+    case COMMAND_ATTACH_DRAIN:
+        if (!request_drained(core))
+            return false;
+        command->phase = COMMAND_ATTACH_CONFIRM;
+        command->ticket = confirm_ticket(core);
+        return true;
+    case COMMAND_ATTACH_CONFIRM:
+        if (!confirm_due(core, command->ticket) || core->confirm.running)
+            return false;
+        attached_target(core);
+        return true;
+    default: /* the phases of other commands, and those that wait for an event */
         return false;
-    actlog_reset(core->actlog);
-    core->disk = disk_by_flags(core);
-    core->role = REPLICA_ROLE_SECONDARY;
-    core->inherited = true;
-    command_answer(core, 0, "%s", "");
-    return true;
+    }
+}
+
+/* The Primary's disk is to be filled from ours. */
+static void become_source(struct core *core)
+{
+    core->session.side = SYNC_SOURCE;
+    core->session.full = true;
+    core->peer_disk = REPLICA_DISK_INCONSISTENT;
+    bitmap_set_all(&core->bitmap);
+    lineage_synced(&core->super.generation);
+    core->super.flags &= ~(uint32_t)METADATA_FULL_SYNC; /* the whole bitmap is set on its disk */
+    persist_super(core);
+    resync_begin(core);
+}
+
+static bool may_be_source(const struct core *core, const struct wire_state *state)
+{
+    return core->peer_role == REPLICA_ROLE_PRIMARY && state->role == REPLICA_ROLE_PRIMARY &&
+           core->peer_disk == REPLICA_DISK_DISKLESS && core->disk == REPLICA_DISK_UPTODATE &&
+           core->session.side == SYNC_NONE && state->data_bytes == core->size && !core->grant.type;
+}
+
+void attach_met(struct core *core, const struct wire_message *message)
+{
+    const struct wire_state *state = &message->state;
+
+    if (core->role == REPLICA_ROLE_PRIMARY && !core_has_disk(core)) {
+        if (core->command.phase != COMMAND_ATTACH_MEET)
+            return; /* that attach has failed */
+        lineage_adopt(&core->super.generation, &state->generation);
+        save_super(core);
+    } else if (may_be_source(core, state) && state->disk == REPLICA_DISK_ATTACHING) {
+        session_send_state(core);
+    } else if (may_be_source(core, state) && state->disk == REPLICA_DISK_INCONSISTENT) {
+        become_source(core);
+    } else {
+        session_violation(core, "a STATE out of turn");
+    }
+}
+
+void attach_link_lost(struct core *core)
+{
+    if (core->command.phase == COMMAND_ATTACH_MEET)
+        save_super(core);
+    else if (core->command.phase == COMMAND_ATTACH_DRAIN ||
+             core->command.phase == COMMAND_ATTACH_CONFIRM)
+        attached_alone(core);
 }

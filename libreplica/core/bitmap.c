@@ -286,8 +286,12 @@ void bitmap_copy(const struct bitmap *bitmap, uint64_t index, uint8_t *block)
     struct bytes_writer writer = bytes_writer(block, METADATA_BLOCK_BYTES);
     uint64_t first = index * WORDS_PER_BLOCK;
 
+    if (!bitmap->counts[index]) {
+        memset(block, 0, METADATA_BLOCK_BYTES);
+        return;
+    }
     for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++)
-        bytes_put64(&writer, word_at(bitmap, i));
+        bytes_put64(&writer, bitmap->words[i]);
 }
 
 void bitmap_encode(struct bitmap *bitmap, uint64_t index, uint8_t *block)
@@ -300,8 +304,9 @@ void bitmap_decode(struct bitmap *bitmap, uint64_t index, const uint8_t *block)
 {
     struct bytes_reader reader = bytes_reader(block, METADATA_BLOCK_BYTES);
     uint64_t first = index * WORDS_PER_BLOCK;
+    bool nothing = bitmap->counts[index] == 0 && bytes_zero(block, METADATA_BLOCK_BYTES);
 
-    for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++)
+    for (uint64_t i = first; !nothing && i < first + WORDS_PER_BLOCK; i++)
         (void)change_word(bitmap, i, bytes_get64(&reader) & used_mask(bitmap, i));
     unmark_dirty(bitmap, index);
 }
@@ -312,6 +317,8 @@ uint64_t bitmap_merge(struct bitmap *bitmap, uint64_t index, const uint8_t *bloc
     uint64_t first = index * WORDS_PER_BLOCK;
     uint64_t changed = 0;
 
+    if (bytes_zero(block, METADATA_BLOCK_BYTES))
+        return 0;
     for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++) {
         uint64_t more = bytes_get64(&reader) & used_mask(bitmap, i);
 

@@ -43,8 +43,12 @@ static inline uint64_t bytes_get(struct bytes_reader *reader, unsigned width)
         reader->failed = true;
         return 0;
     }
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(&value, reader->next, width);
+#else
     for (unsigned i = 0; i < width; i++)
         value |= (uint64_t)reader->next[i] << (8 * i);
+#endif
     reader->next += width;
     return value;
 }
@@ -83,8 +87,12 @@ static inline void bytes_put(struct bytes_writer *writer, uint64_t value, unsign
         writer->failed = true;
         return;
     }
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(writer->next, &value, width);
+#else
     for (unsigned i = 0; i < width; i++)
         writer->next[i] = (uint8_t)(value >> (8 * i));
+#endif
     writer->next += width;
 }
 
@@ -113,6 +121,14 @@ static inline void bytes_put_raw(struct bytes_writer *writer, const void *data, 
     }
     memcpy(writer->next, data, length);
     writer->next += length;
+}
+
+/* Are all of these bytes 0? */
+static inline bool bytes_zero(const void *data, size_t length)
+{
+    const uint8_t *byte = data;
+
+    return length == 0 || (byte[0] == 0 && memcmp(byte, byte + 1, length - 1) == 0);
 }
 
 #endif

@@ -80,33 +80,48 @@ static void run(struct core *core)
     case COMMAND_OUTDATE:
         outdate_begin(core);
         break;
+    case COMMAND_DETACH:
+        detach_begin(core);
+        break;
     case COMMAND_VERIFY:
         verify_begin(core);
         break;
     case COMMAND_RESIZE:
         resize_begin(core);
         break;
-    case COMMAND_RESUME_IO: /* answered before anything else is looked at */
+    case COMMAND_PAUSE_SYNC: /* these are answered before anything else is looked at */
+    case COMMAND_RESUME_SYNC:
+    case COMMAND_RESUME_IO:
     case COMMAND_KIND_COUNT:
         break;
     }
 }
 
-/* Whatever waits for the freeze to end may be a command itself: this one does not queue. */
-static void resume_io(struct core *core, void *cookie)
+/* Whatever waits for the freeze to end may be a command itself, and a pause does not wait for one:
+ * these do not queue. */
+static bool is_urgent(enum command_kind kind)
+{
+    return kind == COMMAND_RESUME_IO || kind == COMMAND_PAUSE_SYNC || kind == COMMAND_RESUME_SYNC;
+}
+
+static void run_urgent(struct core *core, enum command_kind kind, void *cookie)
 {
     char text[ACTION_TEXT_MAX] = "";
-    int code = state_allows(core, COMMAND_RESUME_IO, 0, text);
+    int code = state_allows(core, kind, 0, text);
 
-    if (code == 0)
+    if (code == 0 && kind == COMMAND_RESUME_IO)
         loss_resume(core);
+    else if (code == 0)
+        code = pause_set(core, kind == COMMAND_PAUSE_SYNC, text);
     answer(core, cookie, code, text);
 }
 
-/* A promotion waits for the end of a handover instead, and a disconnect is one. */
+/* A promotion waits for the end of a handover instead, and a disconnect is one. What a disk's
+ * coming and going means depends on the role. */
 static bool touches_role(enum command_kind kind)
 {
-    return kind == COMMAND_DEMOTE || kind == COMMAND_DOWN || kind == COMMAND_NEW_UUID;
+    return kind == COMMAND_DEMOTE || kind == COMMAND_DOWN || kind == COMMAND_NEW_UUID ||
+           kind == COMMAND_ATTACH || kind == COMMAND_DETACH;
 }
 
 void command_take(struct core *core, const struct event *event)
@@ -122,8 +137,8 @@ void command_take(struct core *core, const struct event *event)
         answer(core, event->command.cookie, REPLICA_E_SHUTDOWN, "the resource is down");
         return;
     }
-    if (event->command.kind == COMMAND_RESUME_IO) {
-        resume_io(core, event->command.cookie);
+    if (is_urgent(event->command.kind)) {
+        run_urgent(core, event->command.kind, event->command.cookie);
         return;
     }
     if (core->command.phase != COMMAND_IDLE) {
@@ -175,6 +190,8 @@ static bool pump_unlinked(struct core *core)
         return true;
     }
     if (!core_has_disk(core)) {
+        if (!core_disk_idle(core)) /* a failed disk may still do what it was asked */
+            return false;
         core->down = true;
         command_answer(core, 0, "%s", "");
         return true;

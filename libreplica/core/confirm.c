@@ -75,8 +75,10 @@ static void begin(struct core *core)
     confirm->covered = confirm->count;
     confirm->unconfirmed = false;
     confirm->due = UINT64_MAX;
-    actlog_confirm_begin(core->actlog);
-    confirm->flush_pending = core_has_disk(core) && !MUTANT(no_local_flush);
+    confirm->logged = core_has_disk(core);
+    if (confirm->logged)
+        actlog_confirm_begin(core->actlog);
+    confirm->flush_pending = confirm->logged && !MUTANT(no_local_flush);
     if (confirm->flush_pending)
         core_disk(core, REPLICA_OP_FLUSH, (struct range){0}, false, NULL, confirm_tag(core));
     confirm->bitmap_ticket =
@@ -97,12 +99,14 @@ static void finish(struct core *core)
 
     confirm->running = false;
     if (confirm->aborted && !MUTANT(abort_ignored)) {
-        actlog_confirm_abort(core->actlog);
+        if (confirm->logged)
+            actlog_confirm_abort(core->actlog);
         return;
     }
     if (MUTANT(confirm_covers_late))
         confirm->covered = confirm->count;
-    actlog_confirm_end(core->actlog);
+    if (confirm->logged)
+        actlog_confirm_end(core->actlog);
     confirm->first = (confirm->first + confirm->covered) % CORE_TRANSFER_RECORDS;
     confirm->count -= confirm->covered;
     confirm->covered = 0;

@@ -122,7 +122,10 @@ enum command_kind {
     COMMAND_INVALIDATE, /* this node's data are given up: a full sync from the peer */
     COMMAND_INVALIDATE_REMOTE, /* the peer's are */
     COMMAND_OUTDATE,           /* the peer has newer data, says whoever fences this node */
+    COMMAND_PAUSE_SYNC,        /* holds a resync back, this one and later ones; never waits */
+    COMMAND_RESUME_SYNC,       /* no more; never waits */
     COMMAND_RESUME_IO,         /* ends a freeze: go on without the peer; never waits */
+    COMMAND_DETACH,            /* let go of the disk; a Primary goes on through its peer */
     COMMAND_VERIFY, /* compare with the peer from `start` to `stop`; answered when it begins */
     COMMAND_RESIZE, /* both devices have grown: to `start` bytes, or to all there is with 0 */
     COMMAND_DOWN,   /* demote, disconnect, flush, leave clean metadata; the last command */
@@ -315,6 +318,14 @@ int core_new(struct core **core, const struct core_config *config,
              const struct core_allocator *allocator, struct replica_error *error);
 void core_free(struct core *core);
 
+/* While Diskless: the device that the next COMMAND_ATTACH finds, as in core_new. A `data_bytes`
+ * other than that in core_new is refused by the attach itself. */
+void core_set_device(struct core *core, const uint64_t layout_slots[METADATA_SLOTS],
+                     uint64_t meta_bytes, uint64_t data_bytes);
+
+/* Nothing of the core's is under way on data or metadata device: the shell may close them. */
+bool core_disk_idle(const struct core *core);
+
 /* Takes one event, appends actions. Never fails, never allocates. Whatever an event holds that
  * makes no sense (an unknown tag, a message out of turn) is a REPLICA_E_PROTOCOL of its sender or
  * is refused with a code; nothing asserts on what came from outside. */
@@ -357,6 +368,9 @@ struct core_status {
     uint64_t out_of_sync_bytes;
     uint64_t resync_total_bytes, resync_done_bytes; /* or of a verification */
     uint64_t resync_started;                        /* ns, the clock of the events; 0: none */
+    bool paused_here, paused_peer;                  /* by pause-sync on this node, on the peer */
+    uint64_t resync_paused;              /* ns for which the present resync stood still */
+    uint64_t resync_paused_since;        /* and does, since; ns, 0: it does not */
     uint64_t verify_differs_bytes;       /* found by the verification under way, or the last one */
     uint32_t requests_pending;           /* guest requests in the core */
     uint32_t peer_pending;               /* answers the peer owes */

@@ -38,9 +38,16 @@ enum replica_replication core_replication(const struct core *core);
 bool core_suspended(const struct core *core);
 /* The local disk failed: detach, and let everybody draw his conclusion. */
 void core_disk_failed(struct core *core, int code, const char *what);
+/* It is let go of already: the peer takes over, or is told. */
+void core_disk_gone(struct core *core);
 static inline bool core_has_disk(const struct core *core)
 {
     return core->disk >= REPLICA_DISK_INCONSISTENT && core->disk != REPLICA_DISK_UNKNOWN;
+}
+/* The local disk has what a guest may read. A Primary without it is Diskless or a target itself. */
+static inline bool core_has_data(const struct core *core)
+{
+    return core->disk >= REPLICA_DISK_CONSISTENT;
 }
 /* Is there an UpToDate disk that guest I/O can go to, here or through the peer? */
 bool core_reachable(const struct core *core);
@@ -61,12 +68,21 @@ bool persist_pump(struct core *core);
 bool persist_done(struct core *core, uint64_t tag, int code);
 bool persist_idle(const struct core *core);
 
+/* ---- detach.c
+ * ------------------------------------------------------------------------------------- */
+
+void detach_begin(struct core *core);
+bool detach_pump(struct core *core);
+
 /* ---- attach.c
  * ------------------------------------------------------------------------------------- */
 
 void attach_begin(struct core *core);
 bool attach_pump(struct core *core);
 void attach_read_done(struct core *core, uint32_t index, int code);
+/* STATE messages of a live session: a Primary that is Diskless has a disk again. */
+void attach_met(struct core *core, const struct wire_message *message);
+void attach_link_lost(struct core *core);
 
 /* ---- write.c
  * --------------------------------------------------------------------------------------- */
@@ -268,10 +284,21 @@ void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_
                       bool zero);
 void resync_resume(struct core *core, struct sync_slot *slot);
 void resync_link_lost(struct core *core);
+/* In a live session: the target's disk is gone. */
+void resync_abort(struct core *core);
 bool resync_idle(const struct core *core); /* no disk I/O of it under way */
 uint64_t resync_deadline(const struct core *core);
 uint64_t resync_oldest(const struct core *core); /* when the oldest unanswered ask was sent, or
                                                      UINT64_MAX */
+
+/* ---- pause.c
+ * ---------------------------------------------------------------------------------------------- */
+
+bool pause_holds(const struct core *core); /* the target asks for nothing */
+void pause_begin(struct core *core);       /* a resync begins */
+/* As the operator wishes: 0, or why not. */
+int pause_set(struct core *core, bool paused, char text[ACTION_TEXT_MAX]);
+void pause_told(struct core *core, const struct wire_message *message);
 
 /* ---- verify.c
  * ---------------------------------------------------------------------------------------------- */

@@ -17,9 +17,17 @@
 
 enum core_limits {
     CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
-    CORE_TRANSFER_RECORDS = 4096,     /* writes that may wait for a confirm */
+#ifdef METADATA_SMALL /* tests/sim: a transfer log that is full now and then; soon made and wiped \
+                       */
+    CORE_TRANSFER_RECORDS = 64,
+    CORE_STAGING_BLOCKS = 2,
+    CORE_BITMAP_BURST = 2,
+#else
+    CORE_TRANSFER_RECORDS = 4096, /* writes that may wait for a confirm */
+    CORE_STAGING_BLOCKS = 16,     /* METADATA_BLOCK_BYTES each */
+    CORE_BITMAP_BURST = 16,       /* bitmap blocks sent between two pongs */
+#endif
     CORE_STAGING_SLOTS = 4,           /* metadata transfers at once */
-    CORE_STAGING_BLOCKS = 16,         /* METADATA_BLOCK_BYTES each */
     CORE_PIECE_BYTES = 64 << 20,      /* a larger discard runs in pieces: bounded AL references */
     CORE_DISCARD_BYTES_MAX = 1 << 30, /* the largest discard or write-zeroes */
     CORE_RESYNC_BYTES = 128 << 10,    /* one resync request */
@@ -28,8 +36,7 @@ enum core_limits {
     CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
     CORE_VERIFY_SLOTS = 16,                   /* ranges that are compared at once */
     CORE_VERIFY_LINES = 50,                   /* differences that get a line each in the log */
-    CORE_RESYNC_FLUSH_NS = 1000000000,        /* and not for longer than this */
-    CORE_BITMAP_BURST = 16                    /* bitmap blocks sent between two pongs */
+    CORE_RESYNC_FLUSH_NS = 1000000000         /* and not for longer than this */
 };
 
 /* In the flags of a NEW_UUID. */
@@ -44,6 +51,9 @@ enum { CORE_PROMOTE_FORCE = 1, CORE_PROMOTE_TAKE_BACK = 2 };
 /* In the flags of a VERIFY_READ, beside the algorithm in the lowest byte: the asker holds back
  * its guest's writes of the range; this range was compared before, as a part of a longer one. */
 enum { CORE_VERIFY_HELD = 1 << 8, CORE_VERIFY_AGAIN = 1 << 9 };
+
+/* In the flags of a RESYNC_READ: as CORE_VERIFY_HELD. */
+enum { CORE_RESYNC_HELD = 1 };
 
 /* In the flags of a VERIFY_DONE: it answers the asker's. */
 enum { CORE_VERIFY_ANSWER = 1 };
@@ -62,8 +72,13 @@ enum {
     CORE_RESIZE_CLEAN = 1 /* the new blocks are the same on both */
 };
 
+/* In the flags of a SYNC_PAUSE: the sender holds the resync back; else no more. */
+enum { CORE_PAUSE_SET = 1 };
+
 /* In the flags of a STATE: the sender's data may be overwritten to end a split brain. */
 enum { CORE_STATE_DISCARD = 1 };
+/* its operator has paused the resync */
+enum { CORE_STATE_PAUSED = 2 };
 /* and from this bit on: its after-sb policies (split_encode) */
 enum { CORE_STATE_SPLIT_SHIFT = 8 };
 
@@ -189,6 +204,7 @@ struct confirm {
     bool running;
     bool aborted; /* the peer was lost; ends when the local flush is back */
     bool flush_pending, peer_pending;
+    bool logged;                    /* it has our disk, and moves the activity log on */
     uint32_t generation;            /* of the running one */
     uint64_t bitmap_ticket;         /* 0: no bitmap pass in this confirm */
     uint64_t wanted, current, done; /* numbers of confirms; see confirm_ticket */
@@ -302,6 +318,9 @@ struct loss {
     uint64_t since; /* when a Primary lost its peer, or took the role without it; 0: has it */
     uint64_t ticket;
     uint32_t generation; /* of the question to the peer */
+    uint64_t uuid;       /* in it */
+    bool refused;        /* a detach: the answer was no */
+    bool unflushed;      /* the peer went with writes that only it had: the next flush fails */
     uint64_t asked_at;
 };
 
@@ -330,7 +349,13 @@ struct liveness {
 /* ---- resync (resync.c)
  * ---------------------------------------------------------------------------- */
 
-enum sync_slot_phase { SYNC_SLOT_FREE, SYNC_SLOT_ASKED, SYNC_SLOT_OVERLAP, SYNC_SLOT_FLIGHT };
+enum sync_slot_phase {
+    SYNC_SLOT_FREE,
+    SYNC_SLOT_HOLD,
+    SYNC_SLOT_ASKED,
+    SYNC_SLOT_OVERLAP,
+    SYNC_SLOT_FLIGHT
+};
 
 struct sync_slot {
     struct owner owner; /* first */
@@ -341,6 +366,7 @@ struct sync_slot {
     uint64_t tag; /* source: the target's tag */
     uint64_t session;
     uint64_t asked_at;
+    bool held; /* target and Primary: in the interval set since before it asked */
     struct replica_buffer *buffer;
 };
 
@@ -362,6 +388,14 @@ struct resync {
     uint64_t next_ask;    /* pace */
     uint64_t flush_due;   /* target: progress is to be seen, however slow it is */
     uint64_t acked_bytes; /* since the last bitmap pass, source */
+};
+
+/* ---- pause-sync (pause.c)
+ * ---------------------------------------------------------------------------- */
+
+struct pause {
+    bool ours, peers;
+    uint64_t since, total; /* the present resync stands still since, ns (0: it does not), and did */
 };
 
 /* ---- verify (verify.c)
@@ -472,6 +506,14 @@ enum command_phase {
     COMMAND_ATTACH_BITMAP,
     COMMAND_ATTACH_SAVE_BITMAP,
     COMMAND_ATTACH_SAVE,
+    COMMAND_ATTACH_MEET,    /* Primary: what generation has the peer? */
+    COMMAND_ATTACH_DRAIN,   /* Primary: what went to the peer alone is finished there, */
+    COMMAND_ATTACH_CONFIRM, /* and durable */
+    COMMAND_DETACH_DRAIN,   /* Primary: the peer is to take over */
+    COMMAND_DETACH_LOSS,
+    COMMAND_DETACH_BITMAP, /* Secondary: clean metadata */
+    COMMAND_DETACH_SUPER,
+    COMMAND_DETACH_IDLE,      /* until nothing is under way */
     COMMAND_PROMOTE_WAIT,     /* a handshake or stale peer I/O is in the way */
     COMMAND_PROMOTE_ASK,      /* the peer was asked */
     COMMAND_PROMOTE_HANDOVER, /* it is Primary and hands over */
@@ -549,6 +591,8 @@ struct core {
     struct actlog *actlog;
     struct interval_set intervals;
     uint64_t size; /* bytes; 0: never attached */
+    bool reading;  /* an attach reads the metadata: nothing is written to it */
+    bool detached; /* the session ended for want of a disk: an attach connects again */
 
     enum replica_role role, peer_role;
     enum replica_disk disk, peer_disk;
@@ -575,6 +619,7 @@ struct core {
     struct fence fence;
     struct liveness liveness;
     struct resync resync;
+    struct pause pause;
     struct verify verify;
     struct grow grow;
     struct resize resize;
@@ -589,7 +634,7 @@ struct core {
         enum replica_connection connection;
         enum replica_replication replication;
         enum replica_handover handover;
-        bool suspended, fencing;
+        bool suspended, fencing, paused_here, paused_peer;
         uint64_t epoch, current, size;
     } seen; /* what the last ACTION_STATE_CHANGED told */
 };

@@ -204,6 +204,7 @@ void handshake_state(struct core *core, const struct wire_message *message)
     switch (core->session.phase) {
     case SESSION_STATE:
         core->session.peer_discards = message->flags & CORE_STATE_DISCARD;
+        core->pause.peers = message->flags & CORE_STATE_PAUSED;
         core->session.peer_split = message->flags >> CORE_STATE_SPLIT_SHIFT;
         first_state(core, &message->state);
         break;
@@ -212,6 +213,8 @@ void handshake_state(struct core *core, const struct wire_message *message)
         second_state(core, &message->state);
         break;
     case SESSION_LIVE:
+        attach_met(core, message);
+        break;
     case SESSION_NONE:
     case SESSION_QUIESCE:
     case SESSION_FLUSH:

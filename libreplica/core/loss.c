@@ -17,6 +17,9 @@
  * took the role over without the peer does it at its first flush too: the peer may have lost
  * what it had not flushed, and this node has it (P2).
  *
+ * A Primary whose guest lives from the peer alone and loses it answers with errors. When the peer
+ * comes back, nobody knows whether it still has what it had not flushed: so one flush fails (P2).
+ *
  * A Primary that loses its own disk goes on through an UpToDate peer: that one makes a new
  * generation durable in which every block counts as out of sync, so that whatever the lost disk
  * still holds can only ever be a target. Until it says so nothing is completed.
@@ -42,14 +45,25 @@ void loss_peer(struct core *core)
     if (core->role != REPLICA_ROLE_PRIMARY)
         return;
     core->loss.since = core->now;
-    if (!core_has_disk(core)) {
+    if (!core_has_data(core)) { /* what went to the peer is marked: a target gets it again */
         core->loss.phase = LOSS_NONE;
+        core->loss.unflushed = true;
         confirm_peer_lost(core);
         request_peer_lost(core);
         request_fail_waiting(core, REPLICA_E_IO);
         return;
     }
     fence_peer_lost(core);
+    if (core->loss.phase == LOSS_DISK) {
+        /* A detach: the peer may have taken over. What it then calls its generation becomes an
+         * ancestor of ours. */
+        lineage_new_current(&core->super.generation, core->loss.uuid, true);
+        lineage_new_current(&core->super.generation, core_random(core), true);
+        confirm_peer_lost(core);
+        request_peer_lost(core);
+        loss_record(core);
+        return;
+    }
     core->loss.phase = LOSS_BITMAP; /* holds the answers of what is now over */
     marked = confirm_peer_lost(core) + request_peer_lost(core);
     if (marked > 0 && !MUTANT(loss_not_recorded)) {
@@ -72,7 +86,9 @@ void loss_disk(struct core *core)
     core->loss.generation++;
     core->loss.asked_at = core->now;
     message->tag = tag_make(TAG_LOSS, 0, core->loss.generation);
-    message->value = core_random(core) & ~(uint64_t)1;
+    core->loss.uuid = core_random(core) & ~(uint64_t)1;
+    core->loss.refused = false;
+    message->value = core->loss.uuid;
     message->flags = CORE_UUID_DISK_LOST;
 }
 
@@ -81,6 +97,11 @@ void loss_disk_answered(struct core *core, const struct wire_message *message)
     if (core->loss.phase != LOSS_DISK ||
         message->tag != tag_make(TAG_LOSS, 0, core->loss.generation)) {
         session_violation(core, "an answer to no question");
+        return;
+    }
+    core->loss.refused = message->code != 0;
+    if (message->code && core_has_data(core)) { /* a detach: nothing has happened */
+        core->loss.phase = LOSS_NONE;
         return;
     }
     if (message->code) {

@@ -287,9 +287,7 @@ static bool read_fields(struct bytes_reader *reader, struct metadata_superblock 
     superblock->flags = bytes_get32(reader);
     reserved = bytes_get32(reader);
     superblock->peer_bytes = bytes_get64(reader);
-    while (reader->next < reader->end)
-        reserved |= bytes_get8(reader);
-    return reserved == 0;
+    return reserved == 0 && bytes_zero(reader->next, (size_t)(reader->end - reader->next));
 }
 
 /* A piece of the metadata device. */

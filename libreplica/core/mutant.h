@@ -25,6 +25,8 @@
     X(half_hot, "of a write over two extents only the first need be in the activity log")         \
     X(fua_lost, "a forced write is an ordinary one on the local disk")                            \
     /* request.c */                                                                               \
+    X(lost_flush_silent,                                                                          \
+      "a Primary that lives from its peer loses it and its next flush succeeds")                  \
     X(fua_not_sent, "a forced write is an ordinary one on the peer")                              \
     X(demoting_takes_more, "a request that comes during a demotion is begun")                     \
     /* interval.c */                                                                              \
@@ -73,6 +75,10 @@
     X(resync_reads_past, "the source reads for the resync while a guest writes the same blocks")  \
     X(resync_lands_late, "resync data may land over a newer write of the guest")                  \
     X(source_clears_early, "the source clears a bit when it sends the block")                     \
+    /* pause.c, session.c */                                                                      \
+    X(pause_ignored, "a target asks although the resync is paused")                               \
+    X(pause_untold, "a new session does not tell that the resync is paused")                      \
+    X(resume_unheard, "that the peer lets the resync go on is not heard")                         \
     /* persist.c */                                                                               \
     X(newest_overwritten, "a superblock is written over the newest one")                          \
     X(super_ticket_early, "a superblock that is being written passes for the next one")           \

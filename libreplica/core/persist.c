@@ -150,7 +150,7 @@ bool persist_pump(struct core *core)
 {
     bool moved = false;
 
-    if (core->persist.dead || core->size == 0)
+    if (core->persist.dead || core->size == 0 || core->reading)
         return false;
     if (grow_holds(core))
         return core->grow.phase == GROW_SUPER && pump_super(core);
@@ -206,7 +206,7 @@ static bool staging_done(struct core *core, uint64_t tag, int code)
         grow_transferred(core, code);
         return false; /* the old metadata are whole */
     }
-    if (core->disk == REPLICA_DISK_ATTACHING && core->size == 0) {
+    if (core->reading) {
         attach_read_done(core, index, code);
         return true;
     }
@@ -217,7 +217,7 @@ static bool staging_done(struct core *core, uint64_t tag, int code)
 
 bool persist_done(struct core *core, uint64_t tag, int code)
 {
-    bool attaching = core->size == 0;
+    bool attaching = core->reading;
     bool known = false;
 
     switch (tag_kind(tag)) {

@@ -88,6 +88,7 @@ int core_new(struct core **core, const struct core_config *config,
     fresh->disk = REPLICA_DISK_DISKLESS;
     fresh->peer_disk = REPLICA_DISK_UNKNOWN;
     fresh->confirm.due = UINT64_MAX;
+    fresh->reading = true;
     interval_init(&fresh->intervals);
     request_init(fresh);
     peer_init(fresh);
@@ -119,6 +120,19 @@ void core_free(struct core *core)
     alloc_release(&allocator, core->peer_slots);
     alloc_release(&allocator, core->requests);
     alloc_release(&allocator, core);
+}
+
+void core_set_device(struct core *core, const uint64_t layout_slots[METADATA_SLOTS],
+                     uint64_t meta_bytes, uint64_t data_bytes)
+{
+    memcpy(core->slots, layout_slots, sizeof core->slots);
+    core->meta_bytes = meta_bytes;
+    core->device_bytes = data_bytes / REPLICA_BLOCK_BYTES * REPLICA_BLOCK_BYTES;
+}
+
+bool core_disk_idle(const struct core *core)
+{
+    return core->local_pending == 0 && persist_idle(core);
 }
 
 /* ---- what concerns several modules
@@ -153,7 +167,7 @@ void core_resume(struct core *core, struct interval *list)
 
 bool core_reachable(const struct core *core)
 {
-    return core_has_disk(core) || (core->mode == MODE_REPLICATE && session_live(core) &&
+    return core_has_data(core) || (core->mode == MODE_REPLICATE && session_live(core) &&
                                    core->peer_disk == REPLICA_DISK_UPTODATE);
 }
 
@@ -166,9 +180,13 @@ static void abandon_command(struct core *core)
     case COMMAND_OUTDATE_PERSIST:
     case COMMAND_ATTACH_SAVE_BITMAP:
     case COMMAND_ATTACH_SAVE:
+    case COMMAND_ATTACH_MEET:
+    case COMMAND_ATTACH_DRAIN:
+    case COMMAND_ATTACH_CONFIRM:
     case COMMAND_DOWN_BITMAP:
     case COMMAND_DOWN_SUPER:
     case COMMAND_RESIZE_RUNS:
+        request_unpark(core, 0);
         command_answer(core, REPLICA_E_IO, "%s: the disk of %s has failed; see the log",
                        core->config.resource, core->config.node);
         break;
@@ -185,13 +203,19 @@ static void abandon_command(struct core *core)
     case COMMAND_UUID_ASK:
     case COMMAND_INVALIDATE_ASK:
     case COMMAND_UNLINK:
+    case COMMAND_DETACH_DRAIN:
+    case COMMAND_DETACH_LOSS:
+    case COMMAND_DETACH_BITMAP:
+    case COMMAND_DETACH_SUPER:
+    case COMMAND_DETACH_IDLE:
         break; /* these notice by themselves */
     }
 }
 
 void core_disk_failed(struct core *core, int code, const char *what)
 {
-    if (core->disk == REPLICA_DISK_FAILED || core->disk == REPLICA_DISK_DISKLESS)
+    if (core->disk == REPLICA_DISK_FAILED || core->disk == REPLICA_DISK_DISKLESS ||
+        core->disk == REPLICA_DISK_DETACHING)
         return;
     core_log(core, LOG_LEVEL_ERROR, "%s: the disk of %s failed while %s: %s; detached%s",
              core->config.resource, core->config.node, what, replica_code_name(code),
@@ -205,11 +229,18 @@ void core_disk_failed(struct core *core, int code, const char *what)
     handover_disk_failed(core);
     core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
     persist_super(core); /* if that still works; nothing waits for it */
+    core_disk_gone(core);
+}
+
+void core_disk_gone(struct core *core)
+{
     if (core->role == REPLICA_ROLE_PRIMARY && core_reachable(core) &&
         core->loss.phase == LOSS_NONE) {
+        resync_abort(core);
         loss_disk(core);
         return;
     }
+    core->detached |= core->session.link != LINK_IDLE;
     session_close(core, REPLICA_E_IO, true, "%s: the disk of %s has failed", core->config.resource,
                   core->config.node);
     core->loss.phase = LOSS_NONE;
@@ -305,6 +336,7 @@ static void pump(struct core *core)
 
     do {
         moved = attach_pump(core);
+        moved |= detach_pump(core);
         moved |= fence_pump(core);
         moved |= loss_pump(core);
         moved |= session_pump(core);
@@ -335,6 +367,8 @@ static struct seen look(const struct core *core)
                          .handover = handover_status(core, &since),
                          .suspended = core_suspended(core),
                          .fencing = core->fence.phase == FENCE_RUNS,
+                         .paused_here = core->pause.ours,
+                         .paused_peer = core->pause.peers,
                          .epoch = core->super.epoch,
                          .current = core->super.generation.current,
                          .size = core->size};
@@ -345,8 +379,9 @@ static bool seen_same(const struct seen *a, const struct seen *b)
     return a->role == b->role && a->peer_role == b->peer_role && a->disk == b->disk &&
            a->peer_disk == b->peer_disk && a->connection == b->connection &&
            a->replication == b->replication && a->handover == b->handover &&
-           a->suspended == b->suspended && a->fencing == b->fencing && a->epoch == b->epoch &&
-           a->current == b->current && a->size == b->size;
+           a->suspended == b->suspended && a->fencing == b->fencing &&
+           a->paused_here == b->paused_here && a->paused_peer == b->paused_peer &&
+           a->epoch == b->epoch && a->current == b->current && a->size == b->size;
 }
 
 void replica_step(struct core *core, const struct event *event, struct actions *actions)
@@ -457,11 +492,13 @@ enum replica_replication core_replication(const struct core *core)
                : core->verify.serving ? REPLICA_REPLICATION_VERIFY_T
                                       : REPLICA_REPLICATION_ESTABLISHED;
     case SYNC_SOURCE:
-        return session_live(core) ? REPLICA_REPLICATION_SYNC_SOURCE
-                                  : REPLICA_REPLICATION_WF_BITMAP_S;
+        return !session_live(core) ? REPLICA_REPLICATION_WF_BITMAP_S
+               : pause_holds(core) ? REPLICA_REPLICATION_PAUSED_SYNC_S
+                                   : REPLICA_REPLICATION_SYNC_SOURCE;
     case SYNC_TARGET:
-        return session_live(core) ? REPLICA_REPLICATION_SYNC_TARGET
-                                  : REPLICA_REPLICATION_WF_BITMAP_T;
+        return !session_live(core) ? REPLICA_REPLICATION_WF_BITMAP_T
+               : pause_holds(core) ? REPLICA_REPLICATION_PAUSED_SYNC_T
+                                   : REPLICA_REPLICATION_SYNC_TARGET;
     }
     return REPLICA_REPLICATION_OFF;
 }
@@ -494,6 +531,8 @@ static void resync_status(const struct core *core, struct core_status *status)
     status->resync_done_bytes =
         total > status->out_of_sync_bytes ? total - status->out_of_sync_bytes : 0;
     status->resync_started = core->resync.started;
+    status->resync_paused = core->pause.total;
+    status->resync_paused_since = core->pause.since;
 }
 
 void core_status(const struct core *core, struct core_status *status)
@@ -508,6 +547,8 @@ void core_status(const struct core *core, struct core_status *status)
         .io_suspended = core_suspended(core),
         .frozen = core->loss.phase == LOSS_FROZEN,
         .fencing = core->fence.phase == FENCE_RUNS,
+        .paused_here = core->pause.ours,
+        .paused_peer = core->pause.peers,
         .alone_since = core->role == REPLICA_ROLE_PRIMARY ? core->loss.since : 0,
         .data_bytes = core->size,
         .epoch = core->super.epoch,

@@ -133,7 +133,16 @@ static int check_range(const struct core *core, const struct request *request)
     return 0;
 }
 
-static int check(const struct core *core, const struct request *request)
+/* P2: it would cover writes that the peer, which alone had them, may have lost. */
+static bool is_flush_in_vain(struct core *core, const struct request *request)
+{
+    if (request->op != REPLICA_OP_FLUSH || !core->loss.unflushed)
+        return false;
+    core->loss.unflushed = false;
+    return !MUTANT(lost_flush_silent);
+}
+
+static int check(struct core *core, const struct request *request)
 {
     if ((unsigned)request->op >= REPLICA_OP_COUNT)
         return REPLICA_E_INVALID;
@@ -141,7 +150,7 @@ static int check(const struct core *core, const struct request *request)
         return REPLICA_E_SHUTDOWN;
     if (core->role != REPLICA_ROLE_PRIMARY)
         return request_is_write(request) ? REPLICA_E_READ_ONLY : REPLICA_E_STATE;
-    if (!core_reachable(core))
+    if (is_flush_in_vain(core, request) || !core_reachable(core))
         return REPLICA_E_IO;
     return check_range(core, request);
 }
@@ -172,10 +181,14 @@ static void begin(struct core *core, struct request *request)
     }
 }
 
-/* The role is about to go. */
-static bool is_leaving(const struct core *core)
+/* New requests wait: the role, or the way to the data, is about to change. */
+static bool is_parking(const struct core *core)
 {
-    return core->command.phase == COMMAND_DEMOTE_DRAIN ||
+    return core->command.phase == COMMAND_ATTACH_DRAIN ||
+           core->command.phase == COMMAND_ATTACH_CONFIRM ||
+           core->command.phase == COMMAND_DETACH_DRAIN ||
+           core->command.phase == COMMAND_DETACH_LOSS ||
+           core->command.phase == COMMAND_DEMOTE_DRAIN ||
            core->command.phase == COMMAND_DEMOTE_CONFIRM ||
            core->command.phase == COMMAND_DEMOTE_PERSIST || handover_parks(core);
 }
@@ -208,7 +221,7 @@ void request_take(struct core *core, const struct event *event)
         return;
     }
     request_set_piece(request, request->range.offset);
-    if (is_leaving(core) && !MUTANT(demoting_takes_more)) {
+    if (is_parking(core) && !MUTANT(demoting_takes_more)) {
         core->parked_count++;
         request_queue_push(&core->parked, request, REQUEST_PARKED);
         return;

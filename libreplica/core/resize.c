@@ -227,6 +227,7 @@ int resize_weigh(struct core *core, const struct event *event, struct replica_er
         metadata_most(layout, event->measured.meta_bytes, event->measured.data_bytes, &most, error);
     if (code)
         return code;
+    core->device_bytes = event->measured.data_bytes / REPLICA_BLOCK_BYTES * REPLICA_BLOCK_BYTES;
     resize->most = most;
     resize->meta_bytes = event->measured.meta_bytes;
     resize->stale_end = 0;

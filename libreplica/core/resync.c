@@ -69,6 +69,7 @@ void resync_begin(struct core *core)
     resync->started = core->now;
     resync->next_ask = core->now;
     resync->flush_due = core->now + CORE_RESYNC_FLUSH_NS;
+    pause_begin(core);
     core_log(core, LOG_LEVEL_NOTICE, "resync begins as %s: %" PRIu64 " KiB",
              core->session.side == SYNC_SOURCE ? "SyncSource" : "SyncTarget",
              resync->total_blocks * (REPLICA_BLOCK_BYTES / 1024));
@@ -111,32 +112,51 @@ static void pace(struct core *core, uint32_t bytes)
     resync->next_ask += (uint64_t)bytes * 1000000000u / rate;
 }
 
+static void send_ask(struct core *core, struct sync_slot *slot)
+{
+    struct wire_message *message = core_send(core, WIRE_RESYNC_READ, NULL);
+
+    slot->phase = SYNC_SLOT_ASKED;
+    slot->asked_at = core->now;
+    message->tag = tag_make(TAG_RESYNC_ASK, slot->index, slot->generation);
+    message->range = slot->range;
+    message->flags = slot->held ? CORE_RESYNC_HELD : 0;
+}
+
+/* A Primary that is the target holds its guest's writes of the range back until the data are here:
+ * they would be older than such a write. */
+static void enter_and_ask(struct core *core, struct sync_slot *slot)
+{
+    slot->generation++;
+    slot->held = core->role == REPLICA_ROLE_PRIMARY;
+    slot->owner.interval.range = slot->range;
+    if (slot->held && !interval_enter(&core->intervals, &slot->owner.interval))
+        slot->phase = SYNC_SLOT_HOLD;
+    else
+        send_ask(core, slot);
+}
+
 static void ask(struct core *core, struct range run)
 {
     struct resync *resync = &core->resync;
     struct sync_slot *slot = slot_find(resync->asks, CORE_RESYNC_ASKS);
-    struct wire_message *message;
 
-    slot->phase = SYNC_SLOT_ASKED;
-    slot->generation++;
     slot->range = run;
     slot->zero = false;
     slot->session = core->session.number;
-    slot->asked_at = core->now;
     resync->asked++;
     resync->asked_bytes += run.length;
     resync->cursor = range_end(run);
     pace(core, run.length);
-    message = core_send(core, WIRE_RESYNC_READ, NULL);
-    message->tag = tag_make(TAG_RESYNC_ASK, slot->index, slot->generation);
-    message->range = run;
+    enter_and_ask(core, slot);
 }
 
 static bool may_ask(const struct core *core)
 {
     const struct resync *resync = &core->resync;
 
-    return !resync->scanned && resync->asked < CORE_RESYNC_ASKS &&
+    return !resync->scanned && (!pause_holds(core) || MUTANT(pause_ignored)) &&
+           resync->asked < CORE_RESYNC_ASKS &&
            resync->asked_bytes + CORE_RESYNC_BYTES <= WIRE_RESYNC_WINDOW_BYTES &&
            resync->unflushed_count + resync->asked < CORE_RESYNC_UNFLUSHED &&
            core->now >= resync->next_ask;
@@ -166,7 +186,7 @@ static uint64_t flush_tag(const struct core *core)
 static bool pump_flush(struct core *core)
 {
     struct resync *resync = &core->resync;
-    bool last = resync->scanned && resync->asked == 0;
+    bool last = (resync->scanned || pause_holds(core)) && resync->asked == 0;
 
     if (resync->flushing || resync->unflushed_count == 0 ||
         !(last || resync->unflushed_count >= CORE_RESYNC_UNFLUSHED / 2 ||
@@ -203,9 +223,18 @@ static void flushed(struct core *core, int code)
     persist_bitmap(core);
 }
 
+/* An operator has given up the target's data meanwhile: this resync must not end with an UpToDate
+ * disk; the next session makes it a target in full. */
+static bool given_up(const struct core *core)
+{
+    return core->super.flags & METADATA_FULL_SYNC;
+}
+
 static void target_end(struct core *core)
 {
     core->session.side = SYNC_NONE;
+    if (given_up(core))
+        return;
     handler_run(core, HANDLER_AFTER_RESYNC_TARGET);
     handler_run(core, HANDLER_UNFENCE_PEER);
     core_log(core, LOG_LEVEL_NOTICE, "resync done: %s is UpToDate", core->config.node);
@@ -275,6 +304,13 @@ static void data_came(struct core *core, const struct wire_message *message,
 {
     struct sync_slot *slot = slot_by_tag(core, message->tag);
 
+    if (slot && slot->owner.kind == OWNER_RESYNC_ASK && slot->phase == SYNC_SLOT_ASKED &&
+        slot->held && message->code == REPLICA_E_BUSY) {
+        core_release(core, buffer);
+        core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
+        enter_and_ask(core, slot);
+        return;
+    }
     if (!slot || slot->owner.kind != OWNER_RESYNC_ASK || slot->phase != SYNC_SLOT_ASKED ||
         message->code || message->range.offset != slot->range.offset ||
         message->range.length != slot->range.length || (!message->zero && !buffer)) {
@@ -289,7 +325,7 @@ static void data_came(struct core *core, const struct wire_message *message,
     if (MUTANT(resync_lands_late))
         slot->owner.interval.range.length = 0;
     slot->phase = SYNC_SLOT_OVERLAP;
-    if (interval_enter(&core->intervals, &slot->owner.interval))
+    if (slot->held || interval_enter(&core->intervals, &slot->owner.interval))
         target_write(core, slot);
 }
 
@@ -327,6 +363,15 @@ static void read_asked(struct core *core, const struct wire_message *message)
 
     if (!slot || !range_possible(core, message->range, CORE_RESYNC_BYTES)) {
         session_violation(core, "an impossible resync request");
+        return;
+    }
+    if ((message->flags & CORE_RESYNC_HELD) &&
+        interval_busy(&core->intervals, message->range)) { /* the role has moved */
+        struct wire_message *busy = core_send(core, WIRE_RESYNC_DATA, NULL);
+
+        busy->tag = message->tag;
+        busy->range = message->range;
+        busy->code = REPLICA_E_BUSY;
         return;
     }
     slot->generation++;
@@ -435,11 +480,14 @@ static void source_message(struct core *core, const struct wire_message *message
 void resync_message(struct core *core, const struct wire_message *message,
                     struct replica_buffer *buffer)
 {
-    if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_DATA) {
+    if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_DATA &&
+        core_has_disk(core)) {
         data_came(core, message, buffer);
         return;
     }
     core_release(core, buffer);
+    if (!core_has_disk(core)) /* a target whose disk is gone: the answers come in */
+        return;
     if (core->session.side == SYNC_SOURCE) {
         source_message(core, message);
     } else if (core->session.side == SYNC_TARGET && message->type == WIRE_RESYNC_DONE &&
@@ -477,10 +525,16 @@ void resync_disk_done(struct core *core, uint64_t tag, int code, struct replica_
 
 void resync_resume(struct core *core, struct sync_slot *slot)
 {
-    if (slot->owner.kind == OWNER_RESYNC_READ)
+    if (slot->owner.kind == OWNER_RESYNC_READ) {
         source_read(core, slot);
-    else
+    } else if (slot->phase != SYNC_SLOT_HOLD) {
         target_write(core, slot);
+    } else if (session_live(core) && core->session.side == SYNC_TARGET) {
+        send_ask(core, slot);
+    } else {
+        core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
+        target_free(core, slot);
+    }
 }
 
 /* What waits for the peer is dropped; what waits for a disk or an overlapping request goes on, and
@@ -489,9 +543,15 @@ void resync_resume(struct core *core, struct sync_slot *slot)
  * the session for this read. What is on the disk goes on until the disk has done it. */
 void resync_link_lost(struct core *core)
 {
-    for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++)
-        if (core->resync.asks[i].phase == SYNC_SLOT_ASKED)
-            target_free(core, &core->resync.asks[i]);
+    for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++) {
+        struct sync_slot *slot = &core->resync.asks[i];
+
+        if (slot->phase != SYNC_SLOT_ASKED && slot->phase != SYNC_SLOT_HOLD)
+            continue;
+        if (slot->held)
+            core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
+        target_free(core, slot);
+    }
     for (uint32_t i = 0; i < CORE_RESYNC_READS; i++) {
         struct sync_slot *slot = &core->resync.reads[i];
 
@@ -503,6 +563,19 @@ void resync_link_lost(struct core *core)
     core->resync.unflushed_count = core->resync.flush_covers = 0;
 }
 
+void resync_abort(struct core *core)
+{
+    if (core->session.side == SYNC_NONE)
+        return;
+    core->session.side = SYNC_NONE;
+    resync_link_lost(core);
+    for (uint32_t i = 0; i < CORE_RESYNC_ASKS; i++)
+        core->resync.asks[i].session = 0;
+    for (uint32_t i = 0; i < CORE_RESYNC_READS; i++)
+        core->resync.reads[i].session = 0;
+    core_log(core, LOG_LEVEL_WARNING, "the resync ends: the disk of its target is gone");
+}
+
 bool resync_pump(struct core *core)
 {
     bool moved = false;
@@ -511,6 +584,8 @@ bool resync_pump(struct core *core)
         return false;
     if (core->session.side == SYNC_SOURCE)
         return pump_source(core);
+    if (given_up(core))
+        return false;
     if (core->resync.finish == SYNC_RUNS) {
         moved |= pump_asks(core);
         moved |= pump_flush(core);
@@ -524,7 +599,7 @@ uint64_t resync_deadline(const struct core *core)
     const struct resync *resync = &core->resync;
 
     if (!session_live(core) || core->session.side != SYNC_TARGET || resync->scanned ||
-        resync->finish != SYNC_RUNS || core->now >= resync->next_ask)
+        resync->finish != SYNC_RUNS || pause_holds(core) || core->now >= resync->next_ask)
         return UINT64_MAX;
     return resync->next_ask;
 }

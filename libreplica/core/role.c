@@ -159,6 +159,8 @@ static bool pump_persisted(struct core *core)
         return false;
     core->role = REPLICA_ROLE_PRIMARY;
     core->disk = REPLICA_DISK_UPTODATE;
+    if (!(core->command.flags & COMMAND_TAKE_BACK)) /* else it is the guest of before */
+        core->loss.unflushed = false;
     if (!session_live(core))
         begin_alone(core);
     core_log(core, LOG_LEVEL_NOTICE, "Primary under epoch %" PRIu64, core->super.epoch);
@@ -343,6 +345,7 @@ static void apply_uuid(struct core *core, uint64_t uuid, bool clear)
 /* The Primary's disk is lost: ours is the only copy from now on. */
 static void take_over(struct core *core, uint64_t uuid)
 {
+    resync_abort(core);
     lineage_new_current(&core->super.generation, uuid, false);
     core->super.flags |= METADATA_FULL_SYNC;
     bitmap_set_all(&core->bitmap);
@@ -357,7 +360,7 @@ static int may_take_uuid(const struct core *core, const struct wire_message *mes
 
     if (message->flags & CORE_UUID_DISK_LOST)
         return core->peer_role == REPLICA_ROLE_PRIMARY && core->disk == REPLICA_DISK_UPTODATE &&
-                       core->session.side == SYNC_NONE && !core->grant.type
+                       core->session.side != SYNC_TARGET && !core->grant.type
                    ? 0
                    : REPLICA_E_NOT_UPTODATE;
 
@@ -509,6 +512,14 @@ bool role_pump(struct core *core)
     case COMMAND_OUTDATE_PERSIST:
     case COMMAND_RESIZE_RUNS:
     case COMMAND_UNLINK:
+    case COMMAND_ATTACH_MEET:
+    case COMMAND_ATTACH_DRAIN:
+    case COMMAND_ATTACH_CONFIRM:
+    case COMMAND_DETACH_DRAIN:
+    case COMMAND_DETACH_LOSS:
+    case COMMAND_DETACH_BITMAP:
+    case COMMAND_DETACH_SUPER:
+    case COMMAND_DETACH_IDLE:
     case COMMAND_DOWN_BITMAP:
     case COMMAND_DOWN_SUPER:
         break;

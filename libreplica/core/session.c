@@ -49,6 +49,8 @@ void session_send_state(struct core *core)
     struct wire_message *message = core_send(core, WIRE_STATE, NULL);
 
     message->flags = core->session.discard ? CORE_STATE_DISCARD : 0;
+    if (core->pause.ours && !MUTANT(pause_untold))
+        message->flags |= CORE_STATE_PAUSED;
     message->flags |= split_encode(&core->config.after_sb) << CORE_STATE_SPLIT_SHIFT;
     message->state = (struct wire_state){
         .data_bytes = core->size,
@@ -102,10 +104,12 @@ static void session_end(struct core *core, int code)
     core->peer_role = REPLICA_ROLE_UNKNOWN;
     core->peer_disk = REPLICA_DISK_UNKNOWN;
     core->grant.type = 0;
+    core->pause.peers = false;
     resync_link_lost(core);
     verify_link_lost(core);
     role_link_lost(core);
     resize_link_lost(core);
+    attach_link_lost(core);
     loss_peer(core);
     session->owed_bytes = session->owed_requests = 0;
 }
@@ -360,6 +364,9 @@ void session_message(struct core *core, const struct wire_message *message,
         break;
     case WIRE_STATE:
         handshake_state(core, message);
+        break;
+    case WIRE_SYNC_PAUSE:
+        pause_told(core, message);
         break;
     case WIRE_BITMAP:
         handshake_bitmap(core, message);

@@ -37,8 +37,19 @@ static const struct rule rules[] = {
     {COMMAND_ATTACH, 0, ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: its disk is attached already"},
 
+    {COMMAND_DETACH, 0, ~(unsigned)GOOD_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n has no disk that could be detached now; see `tapdrbdadm status %r`"},
+    {COMMAND_DETACH, BIT(REPLICA_ROLE_PRIMARY), 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0,
+     REPLICA_E_NOT_UPTODATE,
+     "%r: the guest on %n would be left without a disk: %p is not connected, or not in sync"},
+    {COMMAND_DETACH, BIT(REPLICA_ROLE_PRIMARY), 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0,
+     REPLICA_E_NOT_UPTODATE,
+     "%r: the guest on %n would be left without a disk: that of %p is not UpToDate"},
+    {COMMAND_DETACH, 0, 0, BIT(LINKED_HANDSHAKE) | BIT(LINKED_SYNC), 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n is connecting or resyncing: wait for that (tapdrbdadm wait-sync %r)"},
+
     {COMMAND_CONNECT, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
-     "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm up %r`"},
+     "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm attach %r`"},
 
     {COMMAND_CONNECT, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, COMMAND_DISCARD_MY_DATA, 0,
      REPLICA_E_STATE,
@@ -50,7 +61,7 @@ static const struct rule rules[] = {
      "--force"},
 
     {COMMAND_PROMOTE, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
-     "%r: %n has no disk; replace it and bring the resource up again, or use %p"},
+     "%r: %n has no disk; replace it and attach it (tapdrbdadm attach %r), or use %p"},
     {COMMAND_PROMOTE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), CONNECTED, GOOD_DISK, 0, 0,
      REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %n is not UpToDate yet; wait for the resync (tapdrbdadm wait-sync %r), or "

@@ -61,9 +61,10 @@ static void target_prepares(struct core *core)
     core->session.phase = SESSION_PREPARE_MAP;
 }
 
+/* A Primary may be the target only while its guest lives from the peer anyway. */
 static void verdict_target(struct core *core, bool full)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY) {
+    if (core->role == REPLICA_ROLE_PRIMARY && core_has_data(core)) {
         if (core->config.rr_conflict == CORE_RR_CONFLICT_CALL_PRI_LOST)
             handler_run(core, HANDLER_PRI_LOST);
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
@@ -99,7 +100,7 @@ void verdict_handler_done(struct core *core, const struct event *event)
 
 static void verdict_source(struct core *core, bool full)
 {
-    if (core->peer_role == REPLICA_ROLE_PRIMARY) {
+    if (core->peer_role == REPLICA_ROLE_PRIMARY && core->peer_disk >= REPLICA_DISK_CONSISTENT) {
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
                       "%s: %s has newer data, but %s is Primary; make it Secondary first "
                       "(tapdrbdadm secondary %s on %s), then connect",

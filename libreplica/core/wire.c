@@ -108,6 +108,7 @@ static const struct rule rules[WIRE_TYPE_COUNT] = {
     [WIRE_VERIFY_SUM] = {"VERIFY_SUM", WIRE_DIGEST_BYTES, 0, 0, DATA_NONE},
     [WIRE_VERIFY_MARK] = {"VERIFY_MARK", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
     [WIRE_VERIFY_DONE] = {"VERIFY_DONE", 0, 0, 0, DATA_NONE},
+    [WIRE_SYNC_PAUSE] = {"SYNC_PAUSE", 0, 0, 0, DATA_NONE},
 };
 
 _Static_assert((int)METADATA_BLOCK_BYTES <= (int)WIRE_BODY_BYTES_MAX, "a bitmap block is a body");

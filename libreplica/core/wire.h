@@ -64,6 +64,7 @@ enum wire_type {
     WIRE_INVALIDATE_ACK, /* it is Inconsistent, durably, or a code */
     WIRE_RESIZE,         /* a step of a resize (resize.c), and the answer to it */
     WIRE_RESIZE_ACK,
+    WIRE_SYNC_PAUSE, /* the sender's operator has paused the resync, or lets it go on */
     WIRE_TYPE_COUNT
 };
 
@@ -115,7 +116,8 @@ struct wire_message {
     uint64_t value; /* PING/PONG: echo; NEW_UUID: the uuid; BITMAP_DONE: number of blocks sent;
                        VERIFY_READ: bytes of the whole verification; VERIFY_DONE: that differ */
     uint32_t flags; /* NEW_UUID: bit 0 clears the bitmap and makes both UpToDate; PROMOTE: bit 0
-                       force, 1 take back; VERIFY_READ: the algorithm, and CORE_VERIFY_* */
+                       force, 1 take back; VERIFY_READ: the algorithm, and CORE_VERIFY_*;
+                       SYNC_PAUSE: CORE_PAUSE_* */
     int32_t code;   /* answers: enum replica_code */
     uint32_t data_bytes;
     union { /* decoded body, by type */

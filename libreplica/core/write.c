@@ -72,7 +72,8 @@ static void piece_over(struct core *core, struct request *request)
     uint64_t end = range_end(request->piece);
 
     cool(core, request);
-    if (request->local != LEG_DONE && !(request->peer == LEG_DONE && core_reachable(core)))
+    if (!(request->local == LEG_DONE && core_has_data(core)) &&
+        !(request->peer == LEG_DONE && core_reachable(core)))
         request->code = REPLICA_E_IO;
     if (request->code || end == range_end(request->range)) {
         finish(core, request);
@@ -240,6 +241,9 @@ static bool pump_start(struct core *core)
         if (!core_reachable(core) || core->loss.phase == LOSS_FAILING) {
             request_queue_pop(&core->start);
             piece_over(core, request);
+        } else if (core_has_disk(core) && !request->hot) { /* admitted before there was a disk */
+            request_queue_pop(&core->start);
+            request_queue_push(&core->admit, request, REQUEST_ADMIT);
         } else if (may_start(core, request)) {
             start_write(core, request);
         } else {

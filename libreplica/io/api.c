@@ -123,22 +123,6 @@ static int open_pools(struct replica *replica, struct replica_error *error)
     return err_set(error, REPLICA_E_MEMORY, "out of memory for the buffers");
 }
 
-static int open_disks(struct replica *replica, struct replica_error *error)
-{
-    const struct config_host *local = &replica->resource.local;
-    int code = disk_open(&replica->disk, replica->loop, &replica->log, local->disk, error);
-
-    if (code == 0)
-        code = metastore_open(&replica->store, replica->loop, &replica->log, local->meta_disk,
-                              replica->disk, error);
-    if (code == 0 && !disk_is_direct(replica->disk))
-        log_line(&replica->log, LOG_WARNING,
-                 "%s is on a file system without direct I/O: slower, and its writes pass "
-                 "through this host's page cache",
-                 local->disk);
-    return code;
-}
-
 static int open_control(struct replica *replica, struct replica_error *error)
 {
     char path[sizeof replica->run_dir + REPLICA_NAME_MAX + 8];
@@ -206,7 +190,7 @@ static int open_parts(struct replica *replica, struct replica_error *error)
     if (code == 0)
         code = open_control(replica, error);
     if (code == 0)
-        code = open_disks(replica, error);
+        code = backing_open(replica, error);
     if (code == 0)
         code = open_driver(replica, error);
     return code;

@@ -172,13 +172,36 @@ static const struct core_command core_commands[] = {
     {"down", COMMAND_DOWN, true, NULL, 0},
 };
 
-/* Ends a freeze, which another command may be waiting for: not queued behind it. */
-static bool run_resume(struct replica *replica, struct replica_control_request *request,
+/* Not queued: another command may be waiting for the end of a freeze, and a resync is to stop now,
+ * not when a promotion is through. */
+static bool run_urgent(struct replica *replica, struct replica_control_request *request,
                        const char *name)
 {
-    if (strcmp(name, "resume-io") != 0)
+    static const struct {
+        const char *name;
+        enum command_kind kind;
+    } urgent[] = {{"resume-io", COMMAND_RESUME_IO},
+                  {"pause-sync", COMMAND_PAUSE_SYNC},
+                  {"resume-sync", COMMAND_RESUME_SYNC}};
+
+    for (size_t i = 0; i < sizeof urgent / sizeof *urgent; i++) {
+        if (strcmp(name, urgent[i].name) != 0)
+            continue;
+        driver_command_now(replica->driver, urgent[i].kind, core_done, request);
+        return true;
+    }
+    return false;
+}
+
+static bool run_backing(struct replica *replica, struct replica_control_request *request,
+                        const char *name)
+{
+    if (strcmp(name, "detach") == 0)
+        backing_detach(replica, core_done, request);
+    else if (strcmp(name, "attach") == 0)
+        backing_attach(replica, core_done, request);
+    else
         return false;
-    driver_command_now(replica->driver, COMMAND_RESUME_IO, core_done, request);
     return true;
 }
 
@@ -357,7 +380,8 @@ void control_command(struct control_client *client, const json_t *object, const 
     else if (strcmp(name, "show-gi") == 0)
         run_generations(replica, request);
     else if (!run_core_command(replica, request, name, object) &&
-             !run_resume(replica, request, name) && !run_verify(replica, request, name, object) &&
+             !run_urgent(replica, request, name) && !run_backing(replica, request, name) &&
+             !run_verify(replica, request, name, object) &&
              !run_resize(replica, request, name, object) &&
              !run_wait(replica, request, name, object))
         run_unknown(replica, request, name, text);

@@ -446,6 +446,20 @@ static int make_core(struct driver *driver, struct replica_error *error)
                     disk_bytes(setup->disk), NULL, error);
 }
 
+int driver_set_disk(struct driver *driver, struct disk *disk, struct metastore *store,
+                    struct replica_error *error)
+{
+    uint64_t slots[METADATA_SLOTS];
+    int code;
+
+    driver->setup.disk = disk;
+    driver->setup.store = store;
+    code = driver_find_metadata(driver, slots, error);
+    if (code == 0)
+        core_set_device(driver->core, slots, metastore_bytes(store), disk_bytes(disk));
+    return code;
+}
+
 static void driver_free(struct driver *driver)
 {
     loop_unhook(driver->setup.loop, driver);

@@ -35,6 +35,11 @@ struct driver_setup {
 int driver_new(struct driver **driver, const struct driver_setup *setup,
                struct replica_error *error);
 
+/* For the next attach, while the core is Diskless and nothing is under way. Errors: those of
+ * metadata_slots. */
+int driver_set_disk(struct driver *driver, struct disk *disk, struct metastore *store,
+                    struct replica_error *error);
+
 /* Waits for the metadata to be read. Errors: as the core says. */
 int driver_attach(struct driver *driver, struct replica_error *error);
 

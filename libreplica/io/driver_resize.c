@@ -48,10 +48,14 @@ void driver_measure(struct driver *driver)
 {
     struct event event = {.kind = EVENT_MEASURED, .measured.serial = driver->measure.serial};
     struct replica_error error = {0};
+    struct core_status status;
 
     if (!driver->measure.due)
         return;
     driver->measure.due = false;
+    core_status(driver->core, &status);
+    if (status.disk == REPLICA_DISK_DISKLESS) /* it was closed, and nobody waits any more */
+        return;
     event.measured.code = look(driver, &error);
     event.measured.text = error.text;
     event.measured.data_bytes = disk_bytes(driver->setup.disk);

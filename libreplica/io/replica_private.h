@@ -48,6 +48,14 @@ int replica_open_resource(struct replica_loop *loop, const struct config_resourc
                           const char *run_dir, const struct replica_callbacks *callbacks,
                           void *argument, struct replica **replica, struct replica_error *error);
 
+/* ---- backing.c ------------------------------------------------------------------------------ */
+
+/* Errors: those of disk_open and metastore_open. */
+int backing_open(struct replica *replica, struct replica_error *error);
+void backing_close(struct replica *replica); /* nothing is under way on it */
+void backing_detach(struct replica *replica, replica_done *done, void *argument);
+void backing_attach(struct replica *replica, replica_done *done, void *argument);
+
 /* ---- status.c ------------------------------------------------------------------------------- */
 
 /* One resource as `drbdsetup status --json` has it, and ours under "tapdrbd". New reference, NULL

@@ -111,6 +111,13 @@ static double mib_a_second(struct speed speed)
     return (double)speed.sectors * 1000.0 / (double)speed.ms / SECTORS_A_MIB;
 }
 
+static uint64_t paused_ns(const struct core_status *status, uint64_t now)
+{
+    uint64_t since = status->resync_paused_since;
+
+    return status->resync_paused + (since && now > since ? now - since : 0);
+}
+
 static void put_progress(struct replica *replica, const struct core_status *status, json_t **object)
 {
     uint64_t now = replica_loop_now(replica->loop), done = status->resync_done_bytes;
@@ -127,7 +134,7 @@ static void put_progress(struct replica *replica, const struct core_status *stat
     rate = mib_a_second(older.sectors ? older : whole);
     put(object, "rs-total", json_integer((json_int_t)(status->resync_total_bytes / 512)));
     put(object, "rs-dt-start-ms", json_integer((json_int_t)whole.ms));
-    put(object, "rs-paused-ms", json_integer(0));
+    put(object, "rs-paused-ms", json_integer((json_int_t)(paused_ns(status, now) / ns_a_ms)));
     put(object, "rs-dt0-ms", json_integer((json_int_t)newer.ms));
     put(object, "rs-db0-sectors", json_integer((json_int_t)newer.sectors));
     put(object, "rs-dt1-ms", json_integer((json_int_t)older.ms));
@@ -143,6 +150,14 @@ static void put_progress(struct replica *replica, const struct core_status *stat
     put(object, "percent-resync-done", percent(done, status->resync_total_bytes));
 }
 
+/* Whose pause-sync holds the resync back, this one or the next, in DRBD's words. */
+static const char *suspended_by(const struct core_status *status)
+{
+    if (status->paused_here)
+        return status->paused_peer ? "user,peer" : "user";
+    return status->paused_peer ? "peer" : "no";
+}
+
 /* ---- the peer ------------------------------------------------------------------------------- */
 
 static json_t *peer_device_json(struct replica *replica, const struct core_status *status)
@@ -153,10 +168,10 @@ static json_t *peer_device_json(struct replica *replica, const struct core_statu
     json_t *object = json_pack(
         "{s:i s:s s:s s:b s:s s:I s:I s:I s:i s:i s:b s:b}", "volume", 0, "replication-state",
         replica_replication_name(status->replication), "peer-disk-state",
-        replica_disk_name(status->peer_disk), "peer-client", 0, "resync-suspended", "no",
-        "received", kib(status->received_bytes), "sent", kib(status->sent_bytes), "out-of-sync",
-        kib(out), "pending", (int)status->peer_pending, "unacked", 0, "has-sync-details", details,
-        "has-online-verify-details", verifying(status));
+        replica_disk_name(status->peer_disk), "peer-client", 0, "resync-suspended",
+        suspended_by(status), "received", kib(status->received_bytes), "sent",
+        kib(status->sent_bytes), "out-of-sync", kib(out), "pending", (int)status->peer_pending,
+        "unacked", 0, "has-sync-details", details, "has-online-verify-details", verifying(status));
 
     put(&object, "percent-in-sync", percent(in, status->data_bytes));
     if (details)
@@ -280,7 +295,7 @@ static json_t *ours_json(struct replica *replica, const struct core_status *stat
     put(&object, "peer-loss", peer_loss_json(replica, status));
     put(&object, "epoch", json_integer((json_int_t)status->epoch));
     put(&object, "current-uuid", json_string(uuid));
-    put(&object, "direct-io", json_boolean(disk_is_direct(replica->disk)));
+    put(&object, "direct-io", json_boolean(replica->disk && disk_is_direct(replica->disk)));
     put(&object, "link", link_json(facts));
     put(&object, "buffers", buffers_json(replica));
     put(&object, "loop",

@@ -63,7 +63,8 @@ void driver_command_now(struct driver *driver, enum command_kind kind, replica_d
                         void *argument)
 {
     (void)driver;
-    fuzz_require(kind == COMMAND_RESUME_IO);
+    fuzz_require(kind == COMMAND_RESUME_IO || kind == COMMAND_PAUSE_SYNC ||
+                 kind == COMMAND_RESUME_SYNC);
     done(argument, 0, "as the core says");
 }
 
@@ -72,6 +73,18 @@ void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica
 {
     fuzz_require(start <= METADATA_DATA_BYTES_MAX && stop <= METADATA_DATA_BYTES_MAX);
     driver_command(driver, COMMAND_VERIFY, 0, done, argument);
+}
+
+void backing_detach(struct replica *replica, replica_done *done, void *argument)
+{
+    (void)replica;
+    driver_command(NULL, COMMAND_DETACH, 0, done, argument);
+}
+
+void backing_attach(struct replica *replica, replica_done *done, void *argument)
+{
+    (void)replica;
+    driver_command(NULL, COMMAND_ATTACH, 0, done, argument);
 }
 
 const struct core *driver_core(const struct driver *driver)

@@ -171,7 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)close(fd);
     fake_replica_hold(server.replica, false);
     turns(&server, 6);
-    must(nbd_writers(server.nbd) == 0);
+    must(nbd_writers(server.nbd, NULL, 0) == 0);
     must(fake_replica_pool_used(server.replica) == 0);
     return 0;
 }

@@ -88,3 +88,46 @@ def verify_load(lab):
     pair.wait_in_sync()
     stamper.client.close()
     finish_equal(pair, pair.alpha)
+
+
+@scenario("detach under load, another disk in its place, attach: the guest never sees an error")
+def detach_and_replace(lab):
+    pair = lab.pair(size=96 * MIB).up_to_date()
+    stamper = Stamper(pair.alpha, 13)
+    stamper.run(300)
+    pair.alpha.adm("detach", RESOURCE)
+    pair.alpha.wait_disk("Diskless")
+    stamper.run(300)
+    pair.alpha.make_disk(pair.size)  # what was there is gone
+    done = pair.alpha.adm("attach", RESOURCE, expect=None)
+    check(done.returncode != 0, "a disk without metadata is attached")
+    stamper.run(50)
+    pair.alpha.adm("create-md", RESOURCE)
+    pair.alpha.adm("attach", RESOURCE)
+    stamper.run(300)
+    pair.wait_in_sync()
+    stamper.run(100)
+    pair.beta.adm("detach", RESOURCE)
+    stamper.run(300)
+    pair.beta.adm("attach", RESOURCE)
+    stamper.run(300)
+    pair.wait_in_sync()
+    stamper.drain()
+    stamper.verify(pair.alpha)
+    stamper.client.close()
+    finish_equal(pair, pair.alpha)
+
+
+@scenario("detach is refused where it would leave the guest without a disk")
+def detach_refused(lab):
+    pair = lab.pair(size=32 * MIB).up_to_date()
+    pair.beta.adm("disconnect", RESOURCE)
+    wait_until(lambda: pair.alpha.connection()["connection-state"] != "Connected", 20,
+               "alpha to notice")
+    pair.alpha.adm("detach", RESOURCE, expect=17)
+    client = nbd(pair.alpha)
+    check(client.write(0, b"a" * BLOCK) == 0, "the guest goes on")
+    client.close()
+    pair.beta.adm("connect", RESOURCE)
+    pair.wait_in_sync()
+    finish_equal(pair, pair.alpha)

@@ -54,6 +54,12 @@ void admin_outdate(struct sim_host *host)
         host_command(host, COMMAND_OUTDATE, 0);
 }
 
+void admin_pause(struct sim_host *host)
+{
+    if (is_typable(host))
+        host_command(host, host->status.paused_here ? COMMAND_RESUME_SYNC : COMMAND_PAUSE_SYNC, 0);
+}
+
 /* ---- handlers ------------------------------------------------------------------------------ */
 
 /* fence-peer by a path of its own: outdates a peer that runs, shoots it, or finds it dead. */

@@ -48,7 +48,7 @@ void disk_reset(struct sim_host *host, uint32_t content)
     memset(disk->dirty, 0, sizeof disk->dirty);
     disk->sequence = disk->flush_covers = 0;
     disk->in_flight = 0;
-    disk->stalled_until = 0;
+    disk->stalled_until = disk->fails_until = 0;
     for (uint32_t i = 0; i < SIM_DISK_OPS; i++)
         disk->ops[i].used = false;
 }
@@ -305,6 +305,21 @@ static void op_sum(struct sim_host *host, const struct sim_disk_op *op, uint8_t 
     memcpy(digest, sum, WIRE_DIGEST_BYTES);
 }
 
+/* Only while the other disk has everything: what only one disk has, a failure of that disk takes.
+ */
+static bool disk_fails(struct sim_host *host)
+{
+    const struct sim_world *world = host->world;
+    const struct sim_host *peer = host_peer(host);
+
+    return host->disk.fails_until > world->now && !world->healing && peer->up &&
+           peer->disk.fails_until <= world->now && peer->status.disk == REPLICA_DISK_UPTODATE &&
+           host->status.replication == REPLICA_REPLICATION_ESTABLISHED &&
+           !host_commanded(host, COMMAND_INVALIDATE_REMOTE) &&
+           !host_commanded(peer, COMMAND_INVALIDATE) &&
+           peer->status.replication == REPLICA_REPLICATION_ESTABLISHED;
+}
+
 void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
 {
     struct sim_world *world = host->world;
@@ -319,16 +334,22 @@ void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
         world_at(world, SIM_DISK, host->index, world->now + MS, operation, serial);
         return;
     }
-    disk_op_effect(host, op);
+    if (disk_fails(host) && sim_chance(world, 2)) {
+        event.disk_done.code = REPLICA_E_IO;
+        if (op_writes(op) && sim_chance(world, 2))
+            op_apply(host, op, 2);
+    } else {
+        disk_op_effect(host, op);
+    }
     event.disk_done.tag = op->tag;
-    if (op->summed && op->buffer) {
+    if (op->summed && op->buffer && event.disk_done.code == 0) {
         op_sum(host, op, digest);
         event.disk_done.digest = digest;
     }
     TRACE(world, "%c: disk %s %u+%u done", 'A' + host->index, replica_op_name(op->op), op->first,
           op->count);
     disk_op_end(host, op);
-    if (op->handed && op->buffer) {
+    if (op->handed && op->buffer && event.disk_done.code == 0) {
         event.disk_done.buffer = op->buffer; /* the reference goes with it */
         op->buffer->handed = true;
     } else {

@@ -25,7 +25,10 @@ enum fault {
     FAULT_INVALIDATE_REMOTE,
     FAULT_OUTDATE,
     FAULT_RESIZE, /* neither; the schedules in which devices grow have several */
+    FAULT_DETACH,
+    FAULT_DISK,   /* it answers with errors for a while */
     FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
+    FAULT_PAUSE,  /* nor is this: a resync that is paused must go on in the end */
     FAULT_COUNT
 };
 
@@ -53,6 +56,9 @@ static const struct {
     [FAULT_INVALIDATE] = {"invalidate", 3},
     [FAULT_INVALIDATE_REMOTE] = {"invalidate-remote", 3},
     [FAULT_OUTDATE] = {"outdate", 3},
+    [FAULT_PAUSE] = {"pause", 6},
+    [FAULT_DETACH] = {"detach", 6},
+    [FAULT_DISK] = {"disk", 6},
 };
 
 static enum fault fault_draw(struct sim_world *world)
@@ -238,9 +244,19 @@ static void fault_do(struct sim_world *world, enum fault fault)
         if (world->profile.sectors > world->profile.first_sectors)
             grow_now(world);
         break;
+    case FAULT_DETACH:
+        if (victim->up && victim->attached && !victim->frozen)
+            host_command(victim, COMMAND_DETACH, 0);
+        break;
+    case FAULT_DISK:
+        victim->disk.fails_until = world->now + fault_time(world) / 4;
+        break;
     case FAULT_VERIFY:
         if (victim->up && victim->attached && !victim->frozen)
             host_command(victim, COMMAND_VERIFY, 0);
+        break;
+    case FAULT_PAUSE:
+        admin_pause(victim);
         break;
     case FAULT_COUNT:
         break;
@@ -292,7 +308,7 @@ void fault_heal(struct sim_world *world)
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         struct sim_host *host = &world->host[i];
 
-        host->disk.stalled_until = 0;
+        host->disk.stalled_until = host->disk.fails_until = 0;
         host->frozen = false;
         host->hold = false;
         world->net.lane[i].slow_until = 0;

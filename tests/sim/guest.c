@@ -88,6 +88,8 @@ void guest_complete(struct sim_host *host, void *cookie, int code)
           request->stamp, replica_code_name(code));
     if (code == 0)
         oracle_completed(host, request);
+    else
+        oracle_failed(host, request);
     request->used = false;
     guest->in_flight--;
     buffer_put(world, request->buffer);

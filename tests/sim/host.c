@@ -118,9 +118,9 @@ static void host_answer(struct sim_host *host, const struct action *action)
           replica_code_name(action->answer.code), action->answer.text);
     command->used = false;
     host->commands--;
-    if (kind == COMMAND_ATTACH) {
+    if (kind == COMMAND_ATTACH && !host->attached) {
         host->attached = action->answer.code == 0;
-        if (action->answer.code)
+        if (action->answer.code && action->answer.code != REPLICA_E_IO)
             sim_violation(host->world, "P4", "%c: cannot attach: %s", 'A' + host->index,
                           action->answer.text);
     }

@@ -46,14 +46,13 @@ static bool shall_resolve(const struct sim_world *world)
 /* ---- may it be promoted? ----------------------------------------------------------------------
  */
 
-/* True when `ours` descends from, or is, the generation that `peers` is. */
-static bool lineage_covers(const struct metadata_superblock *ours,
-                           const struct metadata_superblock *peers)
+/* True when `ours` descends from, or is, `theirs`; or those data are no good. */
+static bool lineage_covers(const struct metadata_superblock *ours, uint32_t flags, uint64_t theirs)
 {
     const struct generation *generation = &ours->generation;
-    uint64_t theirs = peers->generation.current;
 
-    return lineage_same(generation->current, theirs) || lineage_same(generation->bitmap, theirs) ||
+    return !(flags & METADATA_CONSISTENT) || lineage_same(generation->current, theirs) ||
+           lineage_same(generation->bitmap, theirs) ||
            lineage_same(generation->history[0], theirs) ||
            lineage_same(generation->history[1], theirs);
 }
@@ -70,8 +69,10 @@ bool operator_safe(struct sim_host *host)
         return false;
     if (!(ours->flags & METADATA_CONSISTENT) || !(ours->flags & METADATA_WAS_UPTODATE))
         return false;
-    if (peers && (peers->flags & METADATA_CONSISTENT) && !lineage_covers(ours, peers))
+    if (peers && !lineage_covers(ours, peers->flags, peers->generation.current))
         return false;
+    if (peer->up && !lineage_covers(ours, peer->status.flags, peer->status.generation.current))
+        return false; /* what it says of itself may be newer than what is on its disk */
     for (uint32_t i = 0; i < world->profile.sectors; i++)
         if (oracle->floor[peer->index][i] > oracle->floor[host->index][i] &&
             oracle->floor[peer->index][i] > oracle->lost[host->index][i])
@@ -147,6 +148,10 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
         if (code == 0)
             host->discarding = (flags & COMMAND_DISCARD_MY_DATA) != 0;
         break;
+    case COMMAND_PAUSE_SYNC:
+        host->paused_at = host->world->net.streams;
+        break;
+    case COMMAND_RESUME_SYNC:
     case COMMAND_ATTACH:
     case COMMAND_DISCONNECT:
     case COMMAND_INVALIDATE:
@@ -155,6 +160,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
     case COMMAND_RESUME_IO:
     case COMMAND_VERIFY:
     case COMMAND_RESIZE:
+    case COMMAND_DETACH:
     case COMMAND_KIND_COUNT:
         break;
     }
@@ -180,13 +186,19 @@ static void look_after_host(struct sim_host *host)
     if (host->hold && host->hold_until <= world->now)
         host->hold = false;
     if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&
-        !(shall_resolve(world) && has_refused(host)))
+        host->status.disk != REPLICA_DISK_DISKLESS && !(shall_resolve(world) && has_refused(host)))
         host_command(host, COMMAND_CONNECT, 0);
+    if (ready(host) && host->commands == 0 && host->status.disk == REPLICA_DISK_DISKLESS &&
+        host->disk.fails_until <= world->now && host->meta.in_flight == 0 &&
+        core_disk_idle(host->core))
+        host_command(host, COMMAND_ATTACH, 0);
     if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
         host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)
         host_command(host, COMMAND_RESUME_IO, 0);
     if (ready(host) && operator_idle(world))
         grow_look(host);
+    if (ready(host) && host->status.paused_here && (world->healing || sim_chance(world, 40)))
+        admin_pause(host);
     if (host->guest.running)
         guest_wake(host);
 }

@@ -37,7 +37,7 @@ void oracle_reset(struct sim_world *world)
         memset(oracle->seen[i], 0, bytes);
         oracle->verified[i] = 0;
         oracle->node_acked_count[i] = oracle->node_verified[i] = 0;
-        oracle->acked_in_tenure[i] = oracle->forced[i] = false;
+        oracle->acked_in_tenure[i] = oracle->forced[i] = oracle->robbed[i] = false;
         oracle->tenure_generation[i] = oracle->epoch[i] = 0;
     }
 }
@@ -116,13 +116,15 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
         if (local && write->fua && host->disk.durable[i] < request->stamp)
             sim_violation(world, "P2", "%c: write %u (fua) completes, sector %u is not durable",
                           'A' + host->index, request->stamp, i);
-        oracle_floor_raise(oracle, host->index, i, request->stamp);
+        if (local)
+            oracle_floor_raise(oracle, host->index, i, request->stamp);
         if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp)
             oracle_floor_raise(oracle, 1 - host->index, i, request->stamp);
         else
             peer_has = false;
     }
-    write->acked = write->on[host->index] = true;
+    write->acked = true;
+    write->on[host->index] = local;
     write->on[1 - host->index] = peer_has;
     oracle->acked[oracle->acked_count++] = request->stamp;
     oracle->acked_in_tenure[host->index] = true;
@@ -154,6 +156,9 @@ static void oracle_flush_done(struct sim_host *host, const struct sim_request *r
     struct sim_oracle *oracle = &world->oracle;
     bool alone = oracle_loss_recorded(host);
 
+    if (oracle->robbed[host->index])
+        sim_violation(world, "P2", "%c: a flush completes over writes that its peer may have lost",
+                      'A' + host->index);
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         struct sim_host *node = &world->host[i];
         uint32_t sector = 0;
@@ -183,8 +188,10 @@ void oracle_read_issued(struct sim_host *host, struct sim_request *request)
 {
     const struct sim_oracle *oracle = &host->world->oracle;
 
+    unsigned from = host->status.disk == REPLICA_DISK_UPTODATE ? host->index : 1u - host->index;
+
     for (uint32_t i = 0; i < request->count; i++) {
-        uint32_t floor = oracle->floor[host->index][request->first + i];
+        uint32_t floor = oracle->floor[from][request->first + i];
         uint32_t seen = oracle->seen[host->index][request->first + i];
 
         request->floor[i] = floor > seen ? floor : seen;
@@ -242,6 +249,12 @@ void oracle_completed(struct sim_host *host, const struct sim_request *request)
     if (host->status.role != REPLICA_ROLE_PRIMARY && host->world->demoting != host->index)
         sim_violation(host->world, "P6", "%c: completes a guest's request and is not Primary",
                       'A' + host->index);
+}
+
+void oracle_failed(struct sim_host *host, const struct sim_request *request)
+{
+    if (request->op == REPLICA_OP_FLUSH)
+        host->world->oracle.robbed[host->index] = false;
 }
 
 /* ---- what lands on a disk
@@ -364,6 +377,11 @@ void oracle_sent(struct sim_host *host, const struct wire_message *message,
         break;
     case WIRE_FLUSH_ACK:
         sent_flush_ack(host, message);
+        break;
+    case WIRE_RESYNC_READ:
+        if (host->status.replication == REPLICA_REPLICATION_PAUSED_SYNC_T)
+            sim_violation(host->world, "pause", "%c: asks for resync data while it is paused",
+                          'A' + host->index);
         break;
     default: /* the other messages promise nothing that is judged here */
         break;

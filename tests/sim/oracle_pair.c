@@ -7,6 +7,7 @@
  * P8      oracle_target         who may become a target
  * P9      oracle_promoted       who may be promoted
  * P4      oracle_compare        equality
+ * pause   oracle_paused         a pause is known to both, and asks for nothing
  * verify  oracle_stepped        finds a difference only where a bit was flipped
  */
 #include <string.h>
@@ -15,6 +16,17 @@
 
 /* ---- events of the world
  * -------------------------------------------------------------------------------------------- */
+
+/* The peer had the only copy, and its power may be gone: what was read from it may be gone too. */
+static void oracle_robbed(struct sim_host *host)
+{
+    uint32_t *seen = host->world->oracle.seen[host->index];
+    const uint32_t *left = host_peer(host)->disk.visible;
+
+    for (uint32_t i = 0; i < host->world->profile.sectors; i++)
+        if (seen[i] > left[i])
+            seen[i] = left[i];
+}
 
 /* Unflushed writes may be gone; what a completed flush covered may not (it was checked then). */
 void oracle_power_cut(struct sim_host *host)
@@ -31,6 +43,8 @@ void oracle_power_cut(struct sim_host *host)
     }
     oracle->node_verified[host->index] = oracle->node_acked_count[host->index];
     oracle->verified[host->index] = oracle->acked_count;
+    if (host_peer(host)->status.disk < REPLICA_DISK_CONSISTENT)
+        oracle_robbed(host_peer(host));
 }
 
 void oracle_guest_started(struct sim_host *host)
@@ -38,7 +52,7 @@ void oracle_guest_started(struct sim_host *host)
     struct sim_oracle *oracle = &host->world->oracle;
 
     memset(oracle->seen[host->index], 0, host->world->profile.sectors * sizeof oracle->seen[0][0]);
-    oracle->acked_in_tenure[host->index] = false;
+    oracle->acked_in_tenure[host->index] = oracle->robbed[host->index] = false;
 }
 
 /* What it has seen there it may not unsee here. */
@@ -74,7 +88,7 @@ static void oracle_roles(struct sim_host *host)
 }
 
 /* P6, at the moment in which a host becomes Primary: under an epoch that it has not had before, and
- * that stands on its disk, and on its peer's if that one was asked. */
+ * that stands on its disk, and on its peer's if that one was asked and has a disk. */
 static void oracle_epoch(struct sim_host *host)
 {
     struct sim_host *peer = host_peer(host);
@@ -86,7 +100,8 @@ static void oracle_epoch(struct sim_host *host)
                       'A' + host->index, (unsigned long long)epoch,
                       (unsigned long long)(ours ? ours->epoch : 0), (unsigned long long)*last);
     if (host->status.replication != REPLICA_REPLICATION_OFF && peer->up &&
-        peer->status.replication != REPLICA_REPLICATION_OFF && (!theirs || theirs->epoch < epoch))
+        peer->status.replication != REPLICA_REPLICATION_OFF &&
+        peer->status.disk >= REPLICA_DISK_INCONSISTENT && (!theirs || theirs->epoch < epoch))
         sim_violation(host->world, "P6", "%c: Primary under epoch %llu, its peer has %llu on disk",
                       'A' + host->index, (unsigned long long)epoch,
                       (unsigned long long)(theirs ? theirs->epoch : 0));
@@ -119,7 +134,6 @@ static void oracle_target(struct sim_host *host)
     struct sim_world *world = host->world;
     struct sim_oracle *oracle = &world->oracle;
     unsigned source = 1 - host->index;
-    bool primary = host->status.role == REPLICA_ROLE_PRIMARY;
 
     world->counts.resyncs++;
     oracle->verified[host->index] = oracle->acked_count; /* equality judges what it gets now */
@@ -129,7 +143,9 @@ static void oracle_target(struct sim_host *host)
         uint32_t *floor = &oracle->floor[host->index][i];
         uint32_t has = oracle->floor[source][i];
 
-        if (!primary && has < oracle->lost[source][i])
+        if (has < world->host[source].disk.visible[i])
+            has = world->host[source].disk.visible[i]; /* a resync whose end it has not told */
+        if (has < oracle->lost[source][i])
             has = oracle->lost[source][i];
         if (*floor > has && !host->discarding)
             sim_violation(world, "P8",
@@ -197,6 +213,35 @@ static void oracle_met(struct sim_world *world)
     }
 }
 
+/* Its peer had paused before this stream was there: so it was told before any resync. */
+static void oracle_paused(struct sim_host *host)
+{
+    const struct sim_host *peer = host_peer(host);
+    const struct core_status *status = &host->status;
+
+    if (peer->up && peer->status.paused_here && host->stream > peer->paused_at &&
+        (status->replication == REPLICA_REPLICATION_SYNC_SOURCE ||
+         status->replication == REPLICA_REPLICATION_SYNC_TARGET))
+        sim_violation(host->world, "pause", "%c: its peer has paused the resync, and it is %s",
+                      'A' + host->index, replica_replication_name(status->replication));
+}
+
+/* A Primary whose lost disk has been replaced by the peer's. */
+static bool lives_from_peer(const struct core_status *status)
+{
+    return status->role == REPLICA_ROLE_PRIMARY && status->disk < REPLICA_DISK_INCONSISTENT &&
+           !status->io_suspended && status->connection == REPLICA_CONNECTION_CONNECTED;
+}
+
+/* A Primary without data of its own has lost the link to the only copy. */
+static bool is_robbed(const struct core_status *before, const struct core_status *now)
+{
+    return now->role == REPLICA_ROLE_PRIMARY && before->role == REPLICA_ROLE_PRIMARY &&
+           before->disk < REPLICA_DISK_CONSISTENT &&
+           before->connection == REPLICA_CONNECTION_CONNECTED &&
+           now->connection != REPLICA_CONNECTION_CONNECTED;
+}
+
 void oracle_stepped(struct sim_host *host, const struct core_status *before)
 {
     struct sim_world *world = host->world;
@@ -206,8 +251,14 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
 
     if (now->role == REPLICA_ROLE_PRIMARY && before->role != REPLICA_ROLE_PRIMARY)
         oracle_promoted(host, before);
+    if (is_robbed(before, now)) {
+        oracle_robbed(host);
+        oracle->robbed[host->index] = true;
+    }
     if (now->role != before->role)
         oracle->acked_in_tenure[host->index] = false;
+    if (lives_from_peer(now) && !lives_from_peer(before))
+        oracle_abandoned(host); /* what it held is the other one's now */
     if (is_target(now) && !is_target(before))
         oracle_target(host);
     else if (now->replication > REPLICA_REPLICATION_OFF)
@@ -219,6 +270,7 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
         sim_violation(world, "verify", "%c: finds a difference of %llu bytes that is none",
                       'A' + host->index, (unsigned long long)now->verify_differs_bytes);
     oracle_roles(host);
+    oracle_paused(host);
     met = in_sync(world);
     if (met && (!oracle->established || sim_chance(world, 64)))
         oracle_met(world);

@@ -130,6 +130,7 @@ struct sim_disk {
     uint32_t sequence, flush_covers; /* the highest sequence that a flush under way covers */
     uint32_t in_flight;
     uint64_t stalled_until;
+    uint64_t fails_until; /* requests end with an error: an attach helps after that */
     struct sim_disk_op ops[SIM_DISK_OPS];
 };
 
@@ -253,9 +254,10 @@ struct sim_host {
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
     bool discarding; /* its operator gives up what it has and the peer has not, at the next sync */
-    bool drained;    /* a demotion is answered in this step: no request may be open after it */
-    bool ending;     /* `down` was answered: the process leaves */
-    uint32_t asked;  /* number of the handover that the shell was asked about; 0: none */
+    uint32_t paused_at; /* pause-sync was typed when there had been so many streams */
+    bool drained;       /* a demotion is answered in this step: no request may be open after it */
+    bool ending;        /* `down` was answered: the process leaves */
+    uint32_t asked;     /* number of the handover that the shell was asked about; 0: none */
     bool asked_back;
     bool accepting, dialing;
     uint32_t dial, stream; /* number of the present dial; present stream, 0 for none */
@@ -298,6 +300,7 @@ struct sim_oracle {
     bool acked_in_tenure[SIM_HOSTS];
     uint64_t tenure_generation[SIM_HOSTS];
     bool forced[SIM_HOSTS];    /* the promotion under way is forced */
+    bool robbed[SIM_HOSTS];    /* its guest lost the only copy, and no flush has failed since */
     uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
     bool established;          /* as of the last look */
     uint64_t steps_at_now;     /* steps since virtual time last moved */
@@ -519,6 +522,7 @@ bool operator_safe(struct sim_host *host);
 void admin_invalidate(struct sim_host *host);
 void admin_invalidate_remote(struct sim_host *host);
 void admin_outdate(struct sim_host *host);
+void admin_pause(struct sim_host *host);                      /* pause-sync, or resume-sync */
 void admin_handler(struct sim_host *host, uint32_t argument); /* it has come to its end */
 
 void fault_plan(struct sim_world *world); /* when the next one comes */
@@ -547,6 +551,7 @@ uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint3
                       uint32_t count);
 void oracle_read_issued(struct sim_host *host, struct sim_request *request);
 void oracle_completed(struct sim_host *host, const struct sim_request *request);
+void oracle_failed(struct sim_host *host, const struct sim_request *request);
 void oracle_landed(struct sim_host *host, uint32_t sector, uint32_t stamp);
 void oracle_sent(struct sim_host *host, const struct wire_message *message,
                  struct sim_flight *flight);

@@ -128,6 +128,7 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
     case WIRE_RESYNC_DONE:
     case WIRE_INVALIDATE:
     case WIRE_VERIFY_DONE:
+    case WIRE_SYNC_PAUSE:
     case WIRE_TYPE_COUNT:
         break;
     }

@@ -286,9 +286,12 @@ END_TEST
 /* ---- with a daemon -----------------------------------------------------------------------------
  */
 
-/* Answers every request of each connection with `answer`, keeps the requests in a file. */
+/* Answers every request of each connection with `answer`, or what is in that file then, keeps the
+ * requests in a file. */
 static void daemon_serve(int listener, const char *answer)
 {
+    static char text[4096];
+
     for (;;) {
         int client = accept(listener, NULL, NULL);
         char request[4096];
@@ -298,7 +301,9 @@ static void daemon_serve(int listener, const char *answer)
             _exit(1);
         while (fgets(request, sizeof request, stream)) {
             file_write("request", request, 0600);
-            fprintf(stream, "%s\n", answer);
+            if (*answer == '@')
+                (void)file_read(answer + 1, text, sizeof text);
+            fprintf(stream, "%s\n", *answer == '@' ? text : answer);
             fflush(stream);
         }
         fclose(stream);
@@ -389,6 +394,73 @@ START_TEST(test_daemon)
 END_TEST
 
 /* A socket that a dead process left behind counts as down. */
+/* ---- evacuate ----------------------------------------------------------------------------------
+ */
+
+#define HERE(role, link, disk, vbds)                                                          \
+    "{\"ok\":true,\"status\":{\"role\":\"" role                                               \
+    "\",\"connections\":[{\"connection-state\":\"" link                                       \
+    "\",\"peer_devices\":[{\"peer-disk-state\":\"" disk "\"}]}],\"tapdrbd\":{\"vbds\":[" vbds \
+    "]}}}"
+#define VBD "{\"domain\":5,\"state\":\"Connected\"}"
+#define MOVED HERE("Secondary", "Connected", "UpToDate", "{\"domain\":5,\"handed-over\":true}")
+#define EVACUATE "PATH=$D:$PATH $A evacuate "
+
+/* xl: knows the guest's name; `migrate` does what the test says and tells how it was called. */
+static void xl_make(int status)
+{
+    char script[1024];
+
+    file_write("moved", MOVED, 0600);
+    (void)snprintf(script, sizeof script,
+                   "#!/bin/sh\n[ $1 = domname ] && echo web && exit\n"
+                   "echo \"XL $*\"\n[ %d = 0 ] && cp %s/moved %s/answer\nexit %d\n",
+                   status, directory, directory, status);
+    file_write("xl", script, 0755);
+}
+
+START_TEST(test_evacuate)
+{
+    static const struct {
+        const char *answer;
+        int xl;
+        const char *options;
+        int status;
+        const char *output, *call; /* call: what xl was asked for, NULL: nothing */
+    } cases[] = {
+        {HERE("Primary", "Connected", "UpToDate", VBD), 0, "", 0, "web runs on beta now",
+         "XL migrate web beta\n"},
+        {HERE("Primary", "Connected", "UpToDate", VBD), 0, "--to b.example --ssh 'ssh -p 3'", 0,
+         "1 guest moved", "XL migrate -s ssh -p 3 web b.example\n"},
+        {HERE("Primary", "Connected", "UpToDate", VBD), 0, "--dry-run", 0,
+         "web (vm1): xl migrate web beta\n", NULL},
+        {HERE("Primary", "Connected", "UpToDate", VBD), 1, "", 1,
+         "  web: not moved; xl list says where it is", "XL migrate web beta\n"},
+        {HERE("Primary", "Connecting", "DUnknown", VBD), 0, "", 11,
+         "web cannot move: vm1: not connected to beta (Connecting)", NULL},
+        {HERE("Primary", "Connected", "Inconsistent", VBD), 0, "", 11,
+         "the disk of beta is Inconsistent; wait for it with tapdrbdadm wait-sync vm1", NULL},
+        {HERE("Primary", "Connected", "UpToDate", ""), 0, "", 11,
+         "vm1: Primary here without a guest", NULL},
+        {MOVED, 0, "", 0, "0 guests moved; no guest uses", NULL},
+    };
+    char command[256];
+    pid_t child;
+
+    file_write("answer", cases[_i].answer, 0600);
+    xl_make(cases[_i].xl);
+    child = daemon_start("@answer");
+    (void)snprintf(command, sizeof command, EVACUATE "%s", cases[_i].options);
+    ck_assert_int_eq(run(command), cases[_i].status);
+    ck_assert_output(cases[_i].output);
+    if (cases[_i].call)
+        ck_assert_output(cases[_i].call);
+    else
+        ck_assert_ptr_null(strstr(output, "XL "));
+    daemon_stop(child);
+}
+END_TEST
+
 START_TEST(test_stale_socket)
 {
     daemon_stop(daemon_start(""));
@@ -418,6 +490,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_pair_bad_input, 0, 8);
     tcase_add_loop_test(tcase, test_command_line, 0, 21);
     tcase_add_loop_test(tcase, test_daemon, 0, sizeof talks / sizeof *talks);
+    tcase_add_loop_test(tcase, test_evacuate, 0, 8);
     tcase_add_test(tcase, test_stale_socket);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

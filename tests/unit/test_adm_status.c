@@ -11,7 +11,8 @@
 #include "tapdisk-drbd/adm_render.h"
 
 static const char *const names[] = {"connected",  "syncsource", "synctarget", "connecting",
-                                    "standalone", "users",      "incomplete"};
+                                    "standalone", "users",      "incomplete", "asked",
+                                    "asking",     "away",       "paused"};
 
 static char *file_text(const char *name, const char *suffix)
 {

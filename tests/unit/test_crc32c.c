@@ -59,6 +59,23 @@ START_TEST(test_against_the_definition_and_chained)
 }
 END_TEST
 
+/* Long enough for lanes side by side, of which the seams are anywhere. */
+START_TEST(test_long_pieces)
+{
+    static uint8_t data[9000];
+    uint64_t seed = 2;
+
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)unit_random(&seed);
+    for (unsigned i = 0; i < 200; i++) {
+        size_t start = unit_random(&seed) % 16;
+        size_t length = 4060 + unit_random(&seed) % (i % 2 ? 40 : 4900);
+
+        ck_assert_uint_eq(crc32c_update(0, data + start, length), slow_crc(data + start, length));
+    }
+}
+END_TEST
+
 /* Any alignment of the start: the instruction takes eight bytes at once. */
 START_TEST(test_unaligned)
 {
@@ -74,4 +91,5 @@ START_TEST(test_unaligned)
 }
 END_TEST
 
-UNIT_MAIN("crc32c", test_unaligned, test_rfc_vectors, test_against_the_definition_and_chained)
+UNIT_MAIN("crc32c", test_unaligned, test_rfc_vectors, test_against_the_definition_and_chained,
+          test_long_pieces)

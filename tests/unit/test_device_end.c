@@ -410,6 +410,29 @@ START_TEST(next_process_goes_on_with_an_added_vbd)
 }
 END_TEST
 
+/* Its guest may use it through the device model, and may have been started on the peer. */
+START_TEST(next_process_waits_with_a_vbd_that_has_no_ring)
+{
+    struct xenside *old;
+
+    toolstack_makes(BACK, FRONT, 7, "vm1", "w");
+    turns(2);
+    add_works(BACK);
+    close_xen();
+    old = xen;
+    fake_role_reset(replica);
+    fake_replica_connection(replica, REPLICA_CONNECTION_CONNECTING);
+    open_xen();
+    pass(9 * SECOND);
+    ck_assert_uint_eq(fake_role_promotions(), 0);
+    fake_replica_connection(replica, REPLICA_CONNECTION_CONNECTED);
+    xenside_changed(xen);
+    turns(3);
+    ck_assert_uint_eq(fake_role_promotions(), 1);
+    xenside_close(old);
+}
+END_TEST
+
 START_TEST(status_and_writers_name_the_vbd)
 {
     struct front front;
@@ -487,6 +510,7 @@ static void add_others(Suite *suite)
     tcase_add_loop_test(tcase, next_process_without_a_peer, 0, 2);
     tcase_add_loop_test(tcase, next_process_holds_a_live_ring, 0, 4);
     tcase_add_test(tcase, next_process_goes_on_with_an_added_vbd);
+    tcase_add_test(tcase, next_process_waits_with_a_vbd_that_has_no_ring);
     tcase_add_test(tcase, status_and_writers_name_the_vbd);
     tcase_add_test(tcase, hundred_guests);
 }

@@ -275,6 +275,130 @@ START_TEST(copy_that_never_ran_gives_it_back)
 }
 END_TEST
 
+/* ---- a guest with a device model ------------------------------------------------------------- */
+
+/* The NBD server's part: one client, of domain 7. */
+static struct {
+    bool held, busy, dropped, wrote;
+} model;
+
+static bool model_hold(void *argument, uint32_t domain)
+{
+    ck_assert_ptr_eq(argument, &model);
+    if (domain == 7)
+        model.held = true;
+    return domain != 7 || !model.busy;
+}
+
+static void model_go_on(void *argument, uint32_t domain)
+{
+    (void)argument;
+    if (domain == 7)
+        model.held = false;
+}
+
+static void model_drop(void *argument, uint32_t domain)
+{
+    (void)argument;
+    model.dropped |= domain == 7;
+}
+
+static bool model_wrote(void *argument, uint32_t domain)
+{
+    (void)argument;
+    return domain == 7 && model.wrote;
+}
+
+static void make_hvm_guest(void)
+{
+    static const struct clients clients = {&model, model_hold, model_go_on, model_drop,
+                                           model_wrote};
+
+    memset(&model, 0, sizeof model);
+    xenside_set_clients(xen, &clients);
+    put("/local/domain/7/image", "device-model-pid", "4711");
+    toolstack_makes(BACK, FRONT, 7, "vm1", "w");
+    turns(3);
+    add_works(BACK);
+}
+
+START_TEST(device_model_is_known_by_its_process)
+{
+    make_hvm_guest();
+    ck_assert_uint_eq(xenside_guest_of(xen, 4711, 99), 7);
+    ck_assert_uint_eq(xenside_guest_of(xen, 4712, 99), 99);
+    ck_assert_uint_eq(xenside_guest_of(xen, 0, 99), 99);
+    fake_store_write(BACK, NULL);
+    turns(3);
+    ck_assert_uint_eq(xenside_guest_of(xen, 4711, 99), 99);
+}
+END_TEST
+
+/* Its requests are waited for, it is held, and goes on when its guest does; or it is let go when
+ * the guest has moved. */
+START_TEST(device_model_stands_still_with_its_guest)
+{
+    make_hvm_guest();
+    peer_asks(1, false);
+    ck_assert_int_eq(fake_handover_code(), REPLICA_E_PEER_PRIMARY);
+    ck_assert(!model.held);
+    xenside_handover_ended(xen, 1, false);
+    fake_domain(7, FAKE_DOMAIN_SUSPENDED);
+    model.busy = true;
+    peer_asks(2, false);
+    ck_assert_uint_eq(fake_handover_answers(), 1);
+    ck_assert(model.held);
+    model.busy = false;
+    pass(10 * MILLISECOND);
+    expect_answer(2, 0, "");
+    peer_has_it(2);
+    ck_assert(model.held);
+    if (_i == 0) {
+        fake_domain(7, FAKE_DOMAIN_RUNNING);
+        pass(SECOND);
+        ck_assert_uint_eq(fake_role_flags(), REPLICA_PROMOTE_TAKE_BACK);
+        ck_assert(!model.held);
+        ck_assert(!model.dropped);
+    } else {
+        fake_domain(7, FAKE_DOMAIN_GONE);
+        fake_store_write(BACK, NULL);
+        pass(SECOND);
+        ck_assert(model.dropped);
+    }
+}
+END_TEST
+
+/* It has no ring, but it has run: paused, it may run again. */
+START_TEST(device_model_that_wrote_keeps_the_role)
+{
+    make_hvm_guest();
+    fake_domain(7, FAKE_DOMAIN_PAUSED);
+    model.wrote = true;
+    peer_asks(1, true);
+    expect_answer(1, REPLICA_E_PEER_PRIMARY, "its guest (domain 7) is there, paused");
+    xenside_handover_ended(xen, 1, false);
+    model.wrote = false;
+    peer_asks(2, true);
+    ck_assert_int_eq(fake_handover_code(), 0);
+    xenside_handover_ended(xen, 2, false);
+}
+END_TEST
+
+/* The last guest is gone, and giving the role back has failed so far: nobody keeps it. */
+START_TEST(role_that_nobody_uses_goes)
+{
+    make_hvm_guest();
+    fake_role_refuse(REPLICA_E_BUSY, "1 NBD client");
+    ck_assert_int_eq(ask("vbd-remove", BACK)->code, 0);
+    fake_store_write(BACK, NULL);
+    turns(3);
+    peer_asks(1, false);
+    expect_answer(1, 0, "");
+    xenside_handover_ended(xen, 1, false);
+    fake_role_refuse(0, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("device handover");
@@ -291,6 +415,10 @@ int main(void)
     tcase_add_test(tcase, incoming_only_over_the_link);
     tcase_add_loop_test(tcase, within_one_host, 0, 2);
     tcase_add_test(tcase, copy_that_never_ran_gives_it_back);
+    tcase_add_test(tcase, device_model_is_known_by_its_process);
+    tcase_add_loop_test(tcase, device_model_stands_still_with_its_guest, 0, 2);
+    tcase_add_test(tcase, device_model_that_wrote_keeps_the_role);
+    tcase_add_test(tcase, role_that_nobody_uses_goes);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

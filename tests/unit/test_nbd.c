@@ -293,12 +293,12 @@ START_TEST(disconnect_lets_requests_finish)
     send_request(fd, NBD_CMD_WRITE, 0, 1, 0, sizeof data);
     client_send(fd, data, sizeof data);
     send_request(fd, NBD_CMD_DISC, 0, 2, 0, 0);
-    ck_assert_uint_eq(nbd_writers(nbd), 1);
+    ck_assert_uint_eq(nbd_writers(nbd, NULL, 0), 1);
     fake_replica_hold(replica, false);
     ck_assert_uint_eq(receive_simple(fd, 1), 0);
     ck_assert(client_at_end(fd));
     ck_assert_mem_eq(fake_replica_data(replica), data, sizeof data);
-    ck_assert_uint_eq(nbd_writers(nbd), 0);
+    ck_assert_uint_eq(nbd_writers(nbd, NULL, 0), 0);
     (void)close(fd);
 }
 END_TEST
@@ -318,7 +318,7 @@ START_TEST(vanished_client_leaves_nothing)
     fake_replica_hold(replica, false);
     for (unsigned turn = 0; turn < 20; turn++)
         fake_loop_turn(loop, 0);
-    ck_assert_uint_eq(nbd_writers(nbd), 0);
+    ck_assert_uint_eq(nbd_writers(nbd, NULL, 0), 0);
     ck_assert_uint_eq(fake_replica_pool_used(replica), 0);
 }
 END_TEST

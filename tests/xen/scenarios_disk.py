@@ -223,6 +223,9 @@ echo "resident_kib $(awk '/VmRSS/ {{print $2}}' /proc/$pid/status)"
 echo "event_channels $($(/usr/lib/xen-common/bin/xen-dir)/bin/lsevtchn 0 | wc -l)"
 echo "backends $(xenstore-ls -f /local/domain/0/backend | grep -c '/state ')"
 echo "domains $(xl list | tail -n +2 | wc -l)"
+xl dmesg -c >/dev/null
+xl debug-keys g
+echo "grants $(xl dmesg | grep -c '\[0x')"
 """
 
 
@@ -246,6 +249,9 @@ def cycles(lab):
         guest.start(alpha)
         guest.stamp(blocks=4096, depth=8)
         guest.wait_writes(20, 60)
+        if index == 0:  # what is counted is there while it is in use
+            lab.check(counts(resource, alpha)["grants"] > 0,
+                      "Xen shows no grant of a running guest")
         expect_quick(lab, alpha, "xl destroy vm1")
         alpha.wait_for("[ $(xl list | wc -l) -eq 2 ]", 20, "no zombie domain")
         guest.close()
@@ -254,7 +260,8 @@ def cycles(lab):
     end = counts(resource, alpha)
     lab.say(f"after 2 cycles:  {start}")
     lab.say(f"after {rounds + 2} cycles: {end}")
-    for key in ("descriptors", "event_channels", "backends", "domains"):
+    for key in ("descriptors", "event_channels", "backends", "domains",
+                "grants"):
         lab.check(end[key] <= start[key],
                   f"{key} grew from {start[key]} to {end[key]}")
     grown = end["resident_kib"] - start["resident_kib"]
