@@ -14,6 +14,7 @@
 #include "interval.h"
 #include "lineage.h"
 #include "mutant.h"
+#include "resize_types.h"
 
 enum core_limits {
     CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
@@ -435,65 +436,6 @@ struct verify {
     uint64_t served_total, served_done; /* of the peer's verification */
     uint64_t served_ticket;             /* its marks are being written; 0: it goes on */
     uint32_t lines;
-};
-
-/* ---- resize (resize.c, grow.c)
- * ---------------------------------------------------------------------------- */
-
-/* What the metadata shall be made fit for. */
-struct grow_wish {
-    uint64_t data_bytes, meta_bytes;
-    uint64_t marked_end; /* the new blocks before this byte are out of sync */
-};
-
-struct grow {
-    enum grow_phase {
-        GROW_NONE,
-        GROW_HOLD,
-        GROW_SLOTS,
-        GROW_RING,
-        GROW_MAP,
-        GROW_READY,
-        GROW_SUPER,
-        GROW_DONE,
-        GROW_FAILED,   /* nothing is changed; `failed` says why */
-        GROW_ABANDONED /* its last transfers come in */
-    } phase;
-    struct grow_wish wish;
-    struct metadata_layout layout; /* the new one */
-    bool moves, reading;
-    uint64_t cursor, ticket;
-    int failed;
-};
-
-struct resize {
-    enum resize_phase {
-        RESIZE_NONE,
-        RESIZE_MEASURE, /* the leader's, in order */
-        RESIZE_OFFER,
-        RESIZE_COPYING,
-        RESIZE_OWN,
-        RESIZE_COMMIT,
-        RESIZE_MEASURING, /* the follower's, in order */
-        RESIZE_OFFERED,
-        RESIZE_PEER_COPIES,
-        RESIZE_COPIED,
-        RESIZE_SWITCHING,
-        RESIZE_CATCH_UP /* the peer is larger */
-    } phase;
-    uint64_t session;
-    uint32_t generation; /* of our questions */
-    uint64_t peer_tag;   /* of the peer's question */
-    bool forwarded;      /* the leader's: the command was typed on the peer */
-    uint32_t measuring;  /* serial of the last ACTION_MEASURE */
-    uint32_t flags;      /* CORE_RESIZE_CLEAN */
-    uint64_t wanted;     /* by the operator; 0: as much as there is */
-    uint64_t bytes;      /* what it shall be */
-    uint64_t marked_end; /* the new blocks before this byte count as out of sync */
-    uint64_t most;       /* what this node's devices can hold */
-    uint64_t meta_bytes; /* size of the metadata device */
-    uint64_t stale_end;  /* old internal metadata lie in the new area up to here; 0: none do */
-    uint64_t asked_at;
 };
 
 /* ---- commands (command.c, role.c)
