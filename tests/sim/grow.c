@@ -112,23 +112,27 @@ static void device_grows(struct sim_host *host, uint32_t sectors)
     meta->ends[meta->windows++] = host->device_sectors * REPLICA_SECTOR_BYTES;
 }
 
+void grow_device(struct sim_host *host, uint32_t windows)
+{
+    uint32_t sectors = windows * (SIM_WINDOW_BYTES / REPLICA_SECTOR_BYTES);
+
+    if (host->meta.windows < SIM_WINDOWS &&
+        host->device_sectors + sectors <= host->world->profile.sectors)
+        device_grows(host, sectors);
+}
+
 /* Mostly both hosts' devices grow and then somebody types resize, somewhere; or it is forgotten, or
  * typed too early. */
 void grow_now(struct sim_world *world)
 {
-    const uint32_t unit = SIM_WINDOW_BYTES / REPLICA_SECTOR_BYTES;
     struct sim_host *typed = &world->host[sim_below(world, SIM_HOSTS)];
-    uint32_t sectors = unit * (1 + sim_below(world, 3));
+    uint32_t windows = 1 + sim_below(world, 3);
     uint32_t flags = world->profile.clean && sim_chance(world, 2) ? COMMAND_ASSUME_CLEAN : 0;
     bool all = !sim_chance(world, 8);
 
-    for (unsigned i = 0; i < SIM_HOSTS; i++) {
-        struct sim_host *host = &world->host[i];
-
-        if ((all || i == typed->index) && host->meta.windows < SIM_WINDOWS &&
-            host->device_sectors + sectors <= world->profile.sectors)
-            device_grows(host, sectors);
-    }
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (all || i == typed->index)
+            grow_device(&world->host[i], windows);
     if (typed->up && typed->attached && !typed->frozen)
         host_command(typed, COMMAND_RESIZE, flags);
 }

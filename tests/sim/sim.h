@@ -438,8 +438,10 @@ uint32_t meta_at(const struct sim_host *host, uint64_t offset);
 /* Does what stands at this place of `bytes` carry a checksum? */
 bool meta_has_sums(const struct sim_host *host, uint32_t at);
 uint64_t grow_meta_bytes(const struct sim_host *host); /* size of the metadata device */
-void grow_now(struct sim_world *world);                /* a fault, of a kind */
-void grow_look(struct sim_host *host);                 /* the operator's */
+/* The host's device grows by so many windows, if its profile has room. */
+void grow_device(struct sim_host *host, uint32_t windows);
+void grow_now(struct sim_world *world); /* a fault, of a kind */
+void grow_look(struct sim_host *host);  /* the operator's */
 void grow_measure(struct sim_host *host, uint32_t serial);
 void grow_stepped(struct sim_host *host);
 uint32_t grow_sectors(const struct sim_host *host); /* what a guest sees */
