@@ -16,16 +16,24 @@ def size_of(node):
     return node.status()["devices"][0]["size"] * 1024
 
 
+def refused(typed, alphas, betas):
+    """Typed before both devices have grown: says how large which one is, and what to do."""
+    text = typed.adm("resize", RESOURCE, expect=1).stderr
+    for needed in (f"device of alpha holds {alphas}", f"of beta {betas}",
+                   "grow both devices first"):
+        check(needed in text, f"{needed!r} is missing in {text!r}")
+
+
 @scenario("resize under load: both grow, old clients keep their size, restarts find the metadata")
 def resize(lab):
     pair = lab.pair(size=64 * MIB).up_to_date()
     old = pair.data_bytes()
     stamper = Stamper(pair.alpha, 21)
     stamper.run(200)
-    text = pair.alpha.adm("resize", RESOURCE, expect=1)
+    refused(pair.alpha, old, old)
     enlarge(pair.alpha, 96 * MIB)
-    pair.beta.adm("resize", RESOURCE, expect=1)
-    check(size_of(pair.alpha) == old, f"a size of one side only: {text}")
+    refused(pair.beta, old + 32 * MIB, old)
+    check(size_of(pair.alpha) == old, "one side has grown without the other")
     enlarge(pair.beta, 96 * MIB)
     stamper.run(100)
     pair.beta.adm("resize", RESOURCE)
@@ -40,7 +48,9 @@ def resize(lab):
     check(client.write(old - BLOCK, b"o" * BLOCK * 2) == 0, "a write across the old end")
     stamper.drain()
     check(stamper.client.write(last, b"x" * BLOCK) != 0, "a client writes past what it was told")
-    pair.alpha.adm("resize", "--size=32M", RESOURCE, expect=10)
+    text = pair.alpha.adm("resize", "--size=32M", RESOURCE, expect=10).stderr
+    check("would lose what is past" in text and "never made smaller" in text, text)
+    check(size_of(pair.alpha) == old + 32 * MIB, "the disk has another size after a refusal")
     client.close()
     pair.beta.kill()  # the metadata are at the new end
     pair.beta.start()
