@@ -99,6 +99,15 @@ static const struct adm_verb verbs[] = {
      "  --start=SECTOR   begin there (sectors of 512 bytes)\n"
      "  --stop=SECTOR    end before that one",
      ADM_OPTION_START | ADM_OPTION_STOP, ADM_OPERANDS_RESOURCES, NULL, adm_verify},
+    {"resize", "make the disk larger while the guest goes on",
+     "Grow the backing device on both hosts first (lvextend, truncate), then type it on either\n"
+     "one. Both must be connected and UpToDate. The new area is copied from the Primary; until\n"
+     "that is done the other host is Inconsistent. A Xen guest sees the new size at once, an NBD\n"
+     "client when it connects again. A disk is never made smaller.\n"
+     "  --size=SIZE      to this size (K, M, G, T; s: sectors; a plain number: KiB, as with\n"
+     "                   DRBD), not to all that the smaller device holds\n"
+     "  --assume-clean   the new area is the same on both hosts already: no resync",
+     ADM_OPTION_SIZE | ADM_OPTION_ASSUME_CLEAN, ADM_OPERANDS_RESOURCES, NULL, adm_resize},
     {"create-md", "write fresh metadata: makes a disk ready for its first `up`",
      "Asks nothing. Refuses a disk that is in use, too small, or holds something already (a file\n"
      "system, LVM, DRBD's or our own metadata).\n"
@@ -150,11 +159,10 @@ static const struct {
 } missing[] = {
     {"adjust", "use `down` and `up` after a change of the configuration"},
     {"apply-al", "it happens by itself at `up`"},
-    {"check-resize", "resizing comes later"},
+    {"check-resize", "`up` finds the metadata of a disk that has grown, then `resize`"},
     {"disk-options", "edit the *.res file, then `down` and `up`"},
     {"net-options", "edit the *.res file, then `down` and `up`"},
     {"peer-device-options", "edit the *.res file, then `down` and `up`"},
-    {"resize", "resizing comes later"},
     {"resource-options", "edit the *.res file, then `down` and `up`"},
     {"restore-md", "use `create-md`"},
     {"suspend-io", "I/O control comes later"},
@@ -318,6 +326,8 @@ static const struct {
     {"--receive", ADM_OPTION_RECEIVE, false},
     {"--start", ADM_OPTION_START, true},
     {"--stop", ADM_OPTION_STOP, true},
+    {"--size", ADM_OPTION_SIZE, true},
+    {"--assume-clean", ADM_OPTION_ASSUME_CLEAN, false},
     {"--dry-run", ADM_OPTION_DRY_RUN, false},
     {"--to", ADM_OPTION_TO, true},
 };
@@ -361,6 +371,30 @@ static int sector_parse(const char *option, const char *text, uint64_t *sector)
     return ADM_OK;
 }
 
+/* As DRBD has it: KiB, unless a unit says otherwise. */
+static int size_parse(const char *text, uint64_t *size)
+{
+    static const struct {
+        char letter;
+        uint64_t bytes;
+    } units[] = {{'s', 512},
+                 {'K', UINT64_C(1) << 10},
+                 {'M', UINT64_C(1) << 20},
+                 {'G', UINT64_C(1) << 30},
+                 {'T', UINT64_C(1) << 40}};
+    char *end;
+    unsigned long long number = strtoull(text, &end, 10);
+    uint64_t unit = *end ? 0 : 1024;
+
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (*end && (*end == units[i].letter || *end == tolower(units[i].letter)) && !end[1])
+            unit = units[i].bytes;
+    if (!isdigit((unsigned char)*text) || unit == 0 || number == 0 || number > INT64_MAX / unit)
+        return adm_fail(ADM_USAGE, "--size: expected a size like 20G, found '%s'", text);
+    *size = number * unit;
+    return ADM_OK;
+}
+
 static int option_take(struct adm *adm, unsigned option, const char *value)
 {
     adm->options |= option;
@@ -370,6 +404,8 @@ static int option_take(struct adm *adm, unsigned option, const char *value)
         return sector_parse("--start", value, &adm->start);
     if (option == ADM_OPTION_STOP)
         return sector_parse("--stop", value, &adm->stop);
+    if (option == ADM_OPTION_SIZE)
+        return size_parse(value, &adm->size);
     if (option == ADM_OPTION_COLOR && strcmp(value, "always") != 0 && strcmp(value, "never") != 0 &&
         strcmp(value, "auto") != 0)
         return adm_fail(ADM_USAGE, "--color: expected always, never or auto, found '%s'", value);

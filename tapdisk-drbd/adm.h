@@ -36,7 +36,9 @@ enum adm_option {
     ADM_OPTION_START = 1 << 9,
     ADM_OPTION_STOP = 1 << 10,
     ADM_OPTION_DRY_RUN = 1 << 11,
-    ADM_OPTION_TO = 1 << 12
+    ADM_OPTION_TO = 1 << 12,
+    ADM_OPTION_SIZE = 1 << 13,
+    ADM_OPTION_ASSUME_CLEAN = 1 << 14
 };
 
 enum adm_operands {
@@ -54,6 +56,7 @@ struct adm {
     unsigned options;
     uint32_t timeout;     /* seconds; 0: no limit */
     uint64_t start, stop; /* sectors */
+    uint64_t size;        /* bytes */
     const char *color, *ssh, *ssh_host, *to;
     char **operands;
     unsigned operand_count;
@@ -100,6 +103,7 @@ bool adm_has_disk(struct adm *adm, const char *resource);
 int adm_attach(struct adm *adm, const char *resource);
 int adm_detach(struct adm *adm, const char *resource);
 int adm_verify(struct adm *adm, const char *resource);
+int adm_resize(struct adm *adm, const char *resource);
 int adm_wait_connect(struct adm *adm, const char *resource);
 int adm_wait_sync(struct adm *adm, const char *resource);
 int adm_role(struct adm *adm, const char *resource);

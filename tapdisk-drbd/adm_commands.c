@@ -133,6 +133,14 @@ int adm_verify(struct adm *adm, const char *resource)
                COMMAND_MS, NULL);
 }
 
+int adm_resize(struct adm *adm, const char *resource)
+{
+    return ask(adm, resource,
+               json_pack("{s:s, s:I, s:b}", "command", "resize", "size", (json_int_t)adm->size,
+                         "assume-clean", has(adm, ADM_OPTION_ASSUME_CLEAN)),
+               COMMAND_MS, NULL);
+}
+
 static int wait_for(struct adm *adm, const char *resource, const char *command, const char *what)
 {
     json_t *request =

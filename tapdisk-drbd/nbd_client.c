@@ -277,8 +277,8 @@ static bool request_take(struct nbd_client *client)
     client->current = command;
     command->offset = command->request.offset;
     command->remaining = command->request.length;
-    command->error = nbd_request_check(&command->request, replica_size(client->nbd->replica),
-                                       client->negotiation.structured);
+    command->error =
+        nbd_request_check(&command->request, client->size, client->negotiation.structured);
     return true;
 }
 
@@ -311,6 +311,7 @@ static void negotiation_run(struct nbd_client *client)
     client->starved = input_there(client) > 0; /* answers have to go first */
     if (client->negotiation.stage == NBD_STAGE_TRANSMISSION) {
         client->state = NBD_CLIENT_SERVING;
+        client->size = export.size;
         nbd_client_deadline(client, 0);
     } else if (client->negotiation.stage == NBD_STAGE_CLOSED) {
         client->state = NBD_CLIENT_DRAINING;

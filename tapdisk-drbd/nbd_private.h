@@ -74,6 +74,7 @@ struct nbd_client {
     struct replica_watch *reading, *writing; /* NULL: not watched */
     uint64_t deadline;                       /* UINT64_MAX: none */
     struct nbd_negotiation negotiation;
+    uint64_t size; /* bytes, as the client was told; it keeps them when the disk gets larger */
     uint8_t answers[NBD_ANSWER_BYTES];
     uint32_t answer_bytes, answer_sent;
     uint8_t input[NBD_INPUT_BYTES];

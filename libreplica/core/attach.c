@@ -93,9 +93,7 @@ static void start_bitmap(struct core *core)
 {
     core->command.phase = COMMAND_ATTACH_BITMAP;
     core->command.cursor = 0;
-    core->bitmap.bits = core->super.layout.data_bytes / REPLICA_BLOCK_BYTES;
-    core->bitmap.blocks =
-        (core->bitmap.bits + METADATA_BITS_PER_BLOCK - 1) / METADATA_BITS_PER_BLOCK;
+    bitmap_resize(&core->bitmap, core->super.layout.data_bytes);
     read_on(core, core->super.layout.bitmap_offset, core->bitmap.blocks);
 }
 

@@ -21,27 +21,75 @@
 
 enum { WORD_BITS = 64, WORDS_PER_BLOCK = METADATA_BITS_PER_BLOCK / WORD_BITS };
 
+static uint64_t bits_for(uint64_t data_bytes)
+{
+    return data_bytes / REPLICA_BLOCK_BYTES + (data_bytes % REPLICA_BLOCK_BYTES != 0);
+}
+
+static uint64_t blocks_for(uint64_t bits)
+{
+    return (bits + METADATA_BITS_PER_BLOCK - 1) / METADATA_BITS_PER_BLOCK;
+}
+
+static int take_memory(struct bitmap *fresh, uint64_t blocks)
+{
+    fresh->room = blocks;
+    fresh->words =
+        alloc_zeroed(&fresh->allocator, (size_t)blocks + 1, WORDS_PER_BLOCK * sizeof *fresh->words);
+    if (!fresh->words)
+        return REPLICA_E_MEMORY;
+    fresh->dirty =
+        alloc_zeroed(&fresh->allocator, (size_t)(blocks / WORD_BITS) + 1, sizeof *fresh->dirty);
+    fresh->counts = alloc_zeroed(&fresh->allocator, (size_t)blocks + 1, sizeof *fresh->counts);
+    if (!fresh->dirty || !fresh->counts) {
+        bitmap_close(fresh);
+        return REPLICA_E_MEMORY;
+    }
+    return 0;
+}
+
 int bitmap_init(struct bitmap *bitmap, uint64_t data_bytes, const struct core_allocator *allocator)
 {
     struct bitmap fresh = {0};
 
     if (allocator)
         fresh.allocator = *allocator;
-    fresh.bits = data_bytes / REPLICA_BLOCK_BYTES + (data_bytes % REPLICA_BLOCK_BYTES != 0);
-    fresh.blocks = (fresh.bits + METADATA_BITS_PER_BLOCK - 1) / METADATA_BITS_PER_BLOCK;
-    fresh.words = alloc_zeroed(&fresh.allocator, (size_t)fresh.blocks + 1,
-                               WORDS_PER_BLOCK * sizeof *fresh.words);
-    if (!fresh.words)
+    fresh.bits = bits_for(data_bytes);
+    fresh.blocks = blocks_for(fresh.bits);
+    if (take_memory(&fresh, fresh.blocks))
         return REPLICA_E_MEMORY;
-    fresh.dirty =
-        alloc_zeroed(&fresh.allocator, (size_t)(fresh.blocks / WORD_BITS) + 1, sizeof *fresh.dirty);
-    fresh.counts = alloc_zeroed(&fresh.allocator, (size_t)fresh.blocks + 1, sizeof *fresh.counts);
-    if (!fresh.dirty || !fresh.counts) {
-        bitmap_close(&fresh);
-        return REPLICA_E_MEMORY;
-    }
     *bitmap = fresh;
     return 0;
+}
+
+int bitmap_reserve(struct bitmap *bitmap, uint64_t data_bytes)
+{
+    struct bitmap fresh = *bitmap;
+    uint64_t blocks = blocks_for(bits_for(data_bytes));
+
+    if (blocks <= bitmap->room)
+        return 0;
+    fresh.words = fresh.dirty = NULL;
+    fresh.counts = NULL;
+    if (take_memory(&fresh, blocks))
+        return REPLICA_E_MEMORY;
+    memcpy(fresh.counts, bitmap->counts, bitmap->blocks * sizeof *fresh.counts);
+    memcpy(fresh.dirty, bitmap->dirty, (bitmap->blocks / WORD_BITS + 1) * sizeof *fresh.dirty);
+    for (uint64_t block = 0; block < bitmap->blocks; block++)
+        if (bitmap->counts[block]) /* invariant 4 */
+            memcpy(fresh.words + block * WORDS_PER_BLOCK, bitmap->words + block * WORDS_PER_BLOCK,
+                   WORDS_PER_BLOCK * sizeof *fresh.words);
+    alloc_release(&bitmap->allocator, bitmap->words);
+    alloc_release(&bitmap->allocator, bitmap->dirty);
+    alloc_release(&bitmap->allocator, bitmap->counts);
+    *bitmap = fresh;
+    return 0;
+}
+
+void bitmap_resize(struct bitmap *bitmap, uint64_t data_bytes)
+{
+    bitmap->bits = bits_for(data_bytes);
+    bitmap->blocks = blocks_for(bitmap->bits);
 }
 
 void bitmap_close(struct bitmap *bitmap)
@@ -138,24 +186,19 @@ static uint64_t change_bits(struct bitmap *bitmap, uint64_t first, uint64_t end,
     return changed;
 }
 
-static uint64_t round_up(uint64_t bytes)
-{
-    return bytes / REPLICA_BLOCK_BYTES + (bytes % REPLICA_BLOCK_BYTES != 0);
-}
-
 uint64_t bitmap_set(struct bitmap *bitmap, struct range range)
 {
     if (range.length == 0)
         return 0;
     return change_bits(bitmap, range.offset / REPLICA_BLOCK_BYTES,
                        MUTANT(last_block_unmarked) ? range_end(range) / REPLICA_BLOCK_BYTES
-                                                   : round_up(range_end(range)),
+                                                   : bits_for(range_end(range)),
                        true);
 }
 
 uint64_t bitmap_clear(struct bitmap *bitmap, struct range range)
 {
-    return change_bits(bitmap, round_up(range.offset), range_end(range) / REPLICA_BLOCK_BYTES,
+    return change_bits(bitmap, bits_for(range.offset), range_end(range) / REPLICA_BLOCK_BYTES,
                        false);
 }
 
@@ -198,7 +241,7 @@ bool bitmap_any(const struct bitmap *bitmap, struct range range)
     if (range.length == 0)
         return false;
     found = find_set(bitmap, range.offset / REPLICA_BLOCK_BYTES);
-    return found < bitmap->bits && found < round_up(range_end(range));
+    return found < bitmap->bits && found < bits_for(range_end(range));
 }
 
 bool bitmap_next(const struct bitmap *bitmap, uint64_t from, uint32_t most, struct range *run)
@@ -208,7 +251,7 @@ bool bitmap_next(const struct bitmap *bitmap, uint64_t from, uint32_t most, stru
 
     if (step == 0)
         return false;
-    first = find_set(bitmap, round_up(from));
+    first = find_set(bitmap, bits_for(from));
     if (first >= bitmap->bits)
         return false;
     limit = (first / step + 1) * step;

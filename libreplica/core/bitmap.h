@@ -18,6 +18,7 @@ struct bitmap {
     uint32_t *counts; /* owned; set bits in each on-disk block */
     uint64_t bits;    /* number of bits in use */
     uint64_t blocks;  /* number of on-disk blocks */
+    uint64_t room;    /* number of them that there is memory for */
     uint64_t set;     /* number of set bits */
     uint64_t dirty_count;
     struct core_allocator allocator;
@@ -27,6 +28,13 @@ struct bitmap {
  * Errors: REPLICA_E_MEMORY. */
 int bitmap_init(struct bitmap *bitmap, uint64_t data_bytes, const struct core_allocator *allocator);
 void bitmap_close(struct bitmap *bitmap);
+
+/* Takes memory for so many bytes of data; what the bitmap holds stays. Less than there is changes
+ * nothing. Errors: REPLICA_E_MEMORY. */
+int bitmap_reserve(struct bitmap *bitmap, uint64_t data_bytes);
+/* From now on it stands for so many bytes of data, for which there is memory; no bit is set past
+ * the smaller of both sizes. Allocates nothing. */
+void bitmap_resize(struct bitmap *bitmap, uint64_t data_bytes);
 
 /* Sets every block the range touches; returns the number of bits that were clear. */
 uint64_t bitmap_set(struct bitmap *bitmap, struct range range);

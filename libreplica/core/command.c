@@ -86,6 +86,9 @@ static void run(struct core *core)
     case COMMAND_VERIFY:
         verify_begin(core);
         break;
+    case COMMAND_RESIZE:
+        resize_begin(core);
+        break;
     case COMMAND_PAUSE_SYNC: /* these are answered before anything else is looked at */
     case COMMAND_RESUME_SYNC:
     case COMMAND_RESUME_IO:
@@ -140,6 +143,12 @@ void command_take(struct core *core, const struct event *event)
     }
     if (core->command.phase != COMMAND_IDLE) {
         snprintf(text, sizeof text, "%s: another command is under way; try again when it is done",
+                 core->config.resource);
+        answer(core, event->command.cookie, REPLICA_E_BUSY, text);
+        return;
+    }
+    if (resize_refuses(core, event->command.kind)) {
+        snprintf(text, sizeof text, "%s: it is being resized; try again when that is done",
                  core->config.resource);
         answer(core, event->command.cookie, REPLICA_E_BUSY, text);
         return;

@@ -115,6 +115,7 @@ enum event_kind {
     EVENT_COMMAND,      /* an operator's or the Xen side's wish */
     EVENT_HANDLER_DONE, /* an ACTION_HANDLER is finished */
     EVENT_HANDOVER_ANSWER, /* the answer to an ACTION_HANDOVER_ASK */
+    EVENT_MEASURED,        /* an ACTION_MEASURE is finished */
     EVENT_KIND_COUNT
 };
 
@@ -133,6 +134,7 @@ enum command_kind {
     COMMAND_RESUME_IO,         /* ends a freeze: go on without the peer; never waits */
     COMMAND_DETACH,            /* let go of the disk; a Primary goes on through its peer */
     COMMAND_VERIFY, /* compare with the peer from `start` to `stop`; answered when it begins */
+    COMMAND_RESIZE, /* both devices have grown: to `start` bytes, or to all there is with 0 */
     COMMAND_DOWN,   /* demote, disconnect, flush, leave clean metadata; the last command */
     COMMAND_KIND_COUNT
 };
@@ -141,8 +143,9 @@ enum command_flags {
     COMMAND_FORCE = 1 << 0,
     COMMAND_CLEAR_BITMAP = 1 << 1,
     COMMAND_DISCARD_MY_DATA = 1 << 2,
-    COMMAND_CONNECTED = 1 << 3, /* promote: over the link or not at all; a migration's wish */
-    COMMAND_TAKE_BACK = 1 << 4  /* promote: our guest runs again; CONNECTED goes without saying */
+    COMMAND_CONNECTED = 1 << 3,   /* promote: over the link or not at all; a migration's wish */
+    COMMAND_TAKE_BACK = 1 << 4,   /* promote: our guest runs again; CONNECTED goes without saying */
+    COMMAND_ASSUME_CLEAN = 1 << 5 /* resize: the new area is the same on both already */
 };
 
 struct event {
@@ -183,7 +186,8 @@ struct event {
         struct {
             enum command_kind kind;
             uint32_t flags;
-            uint64_t start, stop; /* VERIFY: bytes; a stop of 0 is the end of the device */
+            uint64_t start, stop; /* VERIFY: bytes; a stop of 0 is the end of the device.
+                                     RESIZE: start is the size */
             void *cookie;         /* comes back in ACTION_ANSWER */
         } command;
         struct {
@@ -198,6 +202,12 @@ struct event {
             int code;
             const char *text; /* "its guest (domain 5) runs there"; valid during the step */
         } handover_answer;
+        struct {
+            uint32_t serial; /* of the action */
+            int code;        /* 0, or why a larger disk is not possible; `text` says it */
+            const char *text;
+            uint64_t meta_bytes, data_bytes; /* as in core_new, of the devices as they are now */
+        } measured;
     };
 };
 
@@ -222,6 +232,10 @@ enum action_kind {
      * where the role came from. */
     ACTION_HANDOVER_ASK,
     ACTION_HANDOVER_END, /* once for each question, also for one withdrawn: how it ended */
+    /* How large are the devices now? Before EVENT_MEASURED the shell gives the core memory for
+     * them (core_make_room), and makes sure that internal metadata are found at the new end and, as
+     * long as there are none, at the old one. */
+    ACTION_MEASURE,
     ACTION_KIND_COUNT
 };
 
@@ -288,6 +302,9 @@ struct action {
             uint32_t number;
             bool gone; /* the role is the peer's; else the users go on */
         } handover_end;
+        struct {
+            uint32_t serial;
+        } measure;
     };
 };
 
@@ -320,6 +337,10 @@ bool core_disk_idle(const struct core *core);
  * makes no sense (an unknown tag, a message out of turn) is a REPLICA_E_PROTOCOL of its sender or
  * is refused with a code; nothing asserts on what came from outside. */
 void replica_step(struct core *core, const struct event *event, struct actions *actions);
+
+/* Memory for a data device of so many bytes: the one place beside core_new that allocates, so not
+ * from within a step and not while guests wait. What there is stays. Errors: REPLICA_E_MEMORY. */
+int core_make_room(struct core *core, uint64_t data_bytes);
 
 uint32_t core_actions_max(const struct core *core);
 

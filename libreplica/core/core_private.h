@@ -356,6 +356,35 @@ uint64_t verify_deadline(const struct core *core);
 bool verify_idle(const struct core *core);       /* no disk I/O of it under way */
 uint64_t verify_oldest(const struct core *core); /* as resync_oldest */
 
+/* ---- grow.c
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* Errors: those of metadata_grow. Up to grow_switch it can be given up; then the phase tells. */
+int grow_begin(struct core *core, const struct grow_wish *wish, struct replica_error *error);
+void grow_abandon(struct core *core);
+void grow_switch(struct core *core); /* GROW_READY: the superblock may be written */
+bool grow_pump(struct core *core);
+bool grow_holds(const struct core *core); /* no other metadata write may begin */
+void grow_transferred(struct core *core, int code);
+
+/* ---- resize.c
+ * -----------------------------------------------------------------------------------------------
+ */
+
+void resize_begin(struct core *core);
+void resize_measured(struct core *core, const struct event *event);
+void resize_asked(struct core *core, const struct wire_message *message);
+void resize_answered(struct core *core, const struct wire_message *message);
+/* A STATE has told that the peer has so many bytes of data, and we have not. */
+void resize_differs(struct core *core, uint64_t theirs);
+void resize_link_lost(struct core *core);
+void resize_disk_failed(struct core *core);
+bool resize_pump(struct core *core);
+bool resize_busy(const struct core *core);
+bool resize_refuses(const struct core *core, enum command_kind kind); /* not now */
+uint64_t resize_oldest(const struct core *core);                      /* as resync_oldest */
+
 /* ---- liveness.c
  * --------------------------------------------------------------------------------------------- */
 

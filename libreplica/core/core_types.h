@@ -14,6 +14,7 @@
 #include "interval.h"
 #include "lineage.h"
 #include "mutant.h"
+#include "resize_types.h"
 
 enum core_limits {
     CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
@@ -63,6 +64,20 @@ enum { CORE_ANSWER_BUSY = 1 };
 /* In the flags of a VERIFY_DONE: it answers the asker's. */
 enum { CORE_VERIFY_ANSWER = 1 };
 
+/* In the flags of a RESIZE and its ACK: the step, and above it CORE_RESIZE_CLEAN. */
+enum core_resize_step {
+    CORE_RESIZE_ASK, /* of a Secondary that was told to: "you lead" */
+    CORE_RESIZE_PREPARE,
+    CORE_RESIZE_COPY,
+    CORE_RESIZE_COMMIT,
+    CORE_RESIZE_ABORT,
+    CORE_RESIZE_STEP_MASK = 7
+};
+enum {
+    CORE_RESIZE_FLAG_SHIFT = 8,
+    CORE_RESIZE_CLEAN = 1 /* the new blocks are the same on both */
+};
+
 /* In the flags of a SYNC_PAUSE: the sender holds the resync back; else no more. */
 enum { CORE_PAUSE_SET = 1 };
 
@@ -92,7 +107,8 @@ enum tag_kind {
     TAG_VERIFY_ASK,
     TAG_VERIFY_SERVE,
     TAG_COMMAND,
-    TAG_LOSS
+    TAG_LOSS,
+    TAG_RESIZE
 };
 
 static inline uint64_t tag_make(enum tag_kind kind, uint32_t index, uint32_t generation)
@@ -213,6 +229,7 @@ struct staging {
     uint32_t count, generation;
     bool busy;
     bool reads; /* for an attach; else it is a run of bitmap blocks */
+    bool grows; /* a transfer of grow.c */
 };
 
 struct persist {
@@ -349,109 +366,7 @@ struct liveness {
     uint64_t ping_value;
 };
 
-/* ---- resync (resync.c)
- * ---------------------------------------------------------------------------- */
-
-enum sync_slot_phase {
-    SYNC_SLOT_FREE,
-    SYNC_SLOT_HOLD,
-    SYNC_SLOT_SUM, /* target: its own disk is read for the checksum */
-    SYNC_SLOT_ASKED,
-    SYNC_SLOT_OVERLAP,
-    SYNC_SLOT_FLIGHT
-};
-
-struct sync_slot {
-    struct owner owner; /* first */
-    uint32_t index, generation;
-    enum sync_slot_phase phase;
-    struct range range;
-    bool zero;
-    uint64_t tag;                      /* source: the target's tag */
-    enum core_digest algorithm;        /* of the checksum that was asked with, or NONE */
-    uint8_t theirs[WIRE_DIGEST_BYTES]; /* source: the target's */
-    uint64_t session;
-    uint64_t asked_at;
-    bool held; /* target and Primary: in the interval set since before it asked */
-    struct replica_buffer *buffer;
-};
-
-enum sync_finish { SYNC_RUNS, SYNC_ENDS_MAP, SYNC_ENDS_SUPER, SYNC_ENDS_PEER };
-
-struct resync {
-    struct sync_slot asks[CORE_RESYNC_ASKS];
-    struct sync_slot reads[CORE_RESYNC_READS];
-    struct range unflushed[CORE_RESYNC_UNFLUSHED];
-    uint32_t unflushed_count, flush_covers;
-    bool flushing;
-    uint32_t flush_generation;
-    uint32_t asked_bytes, asked;
-    uint64_t cursor;
-    bool scanned; /* the cursor has seen the last block */
-    enum sync_finish finish;
-    uint64_t ticket;
-    uint64_t total_blocks, started;
-    uint64_t flush_due;   /* target: progress is to be seen, however slow it is */
-    uint64_t same_bytes;  /* equal by their checksums */
-    uint64_t acked_bytes; /* since the last bitmap pass, source */
-};
-
-/* ---- how fast to ask (pace.c)
- * ---------------------------------------------------------------------------- */
-
-struct pace {
-    uint64_t next;       /* when the next question may go out */
-    uint64_t rises_from; /* since when the rate rises */
-    uint64_t guest_at;   /* when a guest's request was last open on this node */
-    bool guest_seen, peer_busy;
-};
-
-/* ---- pause-sync (pause.c)
- * ---------------------------------------------------------------------------- */
-
-struct pause {
-    bool ours, peers;
-    uint64_t since, total; /* the present resync stands still since, ns (0: it does not), and did */
-};
-
-/* ---- verify (verify.c)
- * ---------------------------------------------------------------------------- */
-
-enum verify_phase {
-    VERIFY_FREE,
-    VERIFY_HOLD,    /* Primary: waits for its guest's writes of the range */
-    VERIFY_ASKED,   /* the peer was asked */
-    VERIFY_OVERLAP, /* waits in the interval set before it reads */
-    VERIFY_READ     /* on our disk */
-};
-
-struct verify_slot {
-    struct owner owner; /* first */
-    uint32_t index, generation;
-    enum verify_phase phase;
-    struct range range; /* asker: what is to be compared; */
-    struct range piece; /* the part under way */
-    struct range bad;   /* blocks that differ, one after the other; not logged yet */
-    bool held;          /* asker: in the interval set since before it asked */
-    enum core_digest algorithm;
-    uint64_t tag; /* serving: the asker's */
-    uint64_t session;
-    uint64_t asked_at;
-    uint8_t theirs[WIRE_DIGEST_BYTES];
-};
-
-struct verify {
-    struct verify_slot asks[CORE_VERIFY_SLOTS];
-    struct verify_slot serves[CORE_VERIFY_SLOTS];
-    bool running; /* we ask: VerifyS */
-    bool serving; /* the peer does: VerifyT */
-    enum verify_end { VERIFY_RUNS, VERIFY_ENDS_MAP, VERIFY_ENDS_PEER } end;
-    uint64_t start, cursor, stop, done_bytes, differs_bytes;
-    uint64_t ticket, started, ended_at;
-    uint64_t served_total, served_done; /* of the peer's verification */
-    uint64_t served_ticket;             /* its marks are being written; 0: it goes on */
-    uint32_t lines;
-};
+#include "resync_types.h"
 
 /* ---- commands (command.c, role.c)
  * ------------------------------------------------------------------ */
@@ -483,7 +398,8 @@ enum command_phase {
     COMMAND_INVALIDATE_ASK,     /* the peer was asked */
     COMMAND_INVALIDATE_PERSIST, /* our own: Inconsistent is being written */
     COMMAND_OUTDATE_PERSIST,
-    COMMAND_UNLINK, /* waits for the stream's end */
+    COMMAND_RESIZE_RUNS, /* here, or by the Primary to which it was handed on */
+    COMMAND_UNLINK,      /* waits for the stream's end */
     COMMAND_DOWN_BITMAP,
     COMMAND_DOWN_SUPER
 };
@@ -498,7 +414,7 @@ struct command {
     uint64_t epoch; /* asked for */
     uint64_t since; /* PROMOTE_HANDOVER */
     uint64_t uuid;
-    uint64_t start, stop; /* verify */
+    uint64_t start, stop; /* verify; resize: the wanted size, 0 for all there is */
     uint64_t cursor;      /* attach: next block to read */
     uint32_t reads;       /* attach: under way */
     int slot_code[METADATA_SLOTS];
@@ -579,6 +495,8 @@ struct core {
     struct pace pace;
     struct pause pause;
     struct verify verify;
+    struct grow grow;
+    struct resize resize;
     struct command command;
     struct grant grant;
     struct handover handover;
@@ -591,7 +509,7 @@ struct core {
         enum replica_replication replication;
         enum replica_handover handover;
         bool suspended, fencing, paused_here, paused_peer;
-        uint64_t epoch, current;
+        uint64_t epoch, current, size;
     } seen; /* what the last ACTION_STATE_CHANGED told */
 };
 

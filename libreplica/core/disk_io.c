@@ -54,6 +54,7 @@ static uint32_t place_of(uint64_t tag)
     case TAG_NONE:
     case TAG_COMMAND:
     case TAG_LOSS:
+    case TAG_RESIZE:
         break;
     }
     return UINT32_MAX;

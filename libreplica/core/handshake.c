@@ -24,7 +24,6 @@
  */
 #include "core_private.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 /* Above this an epoch is no number of promotions but an attack on the counter. */
@@ -97,7 +96,7 @@ static bool is_quiet(const struct core *core)
            (core->loss.phase == LOSS_NONE || core->loss.phase == LOSS_FROZEN) && core->size > 0 &&
            phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
            phase != COMMAND_UUID_PERSIST && phase != COMMAND_INVALIDATE_PERSIST &&
-           phase != COMMAND_OUTDATE_PERSIST && !handover_half_durable(core);
+           phase != COMMAND_OUTDATE_PERSIST && !handover_half_durable(core) && !resize_busy(core);
 }
 
 static void say_hello(struct core *core)
@@ -144,20 +143,16 @@ static bool is_acceptable(struct core *core, const struct wire_state *state)
         session_violation(core, "an impossible STATE");
         return false;
     }
-    if (state->data_bytes != core->size) {
-        session_close(core, REPLICA_E_MISMATCH, true,
-                      "%s: %s has %" PRIu64 " bytes of data, %s has %" PRIu64
-                      "; make the disks equal (create-md on the wrong one), then connect",
-                      core->config.resource, core->config.node, core->size, core->config.peer_node,
-                      state->data_bytes);
-        return false;
-    }
     if (!core_has_disk(core) || state->disk < REPLICA_DISK_INCONSISTENT ||
         state->disk == REPLICA_DISK_UNKNOWN) {
         session_close(core, REPLICA_E_NOT_UPTODATE, !core_has_disk(core),
                       "%s: %s has no disk; replace it, then attach and connect",
                       core->config.resource,
                       core_has_disk(core) ? core->config.peer_node : core->config.node);
+        return false;
+    }
+    if (state->data_bytes != core->size && !MUTANT(sizes_may_differ)) {
+        resize_differs(core, state->data_bytes);
         return false;
     }
     if (core->role == REPLICA_ROLE_PRIMARY && state->role == REPLICA_ROLE_PRIMARY) {

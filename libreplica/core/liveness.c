@@ -65,6 +65,7 @@ static uint64_t oldest(const struct core *core)
         at = min64(at, core->loss.asked_at);
     if (core->confirm.running && core->confirm.peer_pending)
         at = min64(at, core->confirm.peer_since);
+    at = min64(at, resize_oldest(core));
     return min64(at, min64(resync_oldest(core), verify_oldest(core)));
 }
 

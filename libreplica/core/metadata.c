@@ -129,6 +129,81 @@ int metadata_plan(uint64_t device_bytes, bool internal, uint64_t data_bytes_want
     return 0;
 }
 
+/* ---- growing ------------------------------------------------------------------------------- */
+
+bool metadata_is_internal(const struct metadata_layout *layout)
+{
+    return layout->slot[0] != 0;
+}
+
+bool metadata_moves(const struct metadata_layout *from, const struct metadata_layout *to)
+{
+    return from->slot[0] != to->slot[0] || from->al_offset != to->al_offset ||
+           from->bitmap_offset != to->bitmap_offset;
+}
+
+static uint64_t layout_end(const struct metadata_layout *layout)
+{
+    return layout->slot[METADATA_SLOTS - 1] + METADATA_BLOCK_BYTES;
+}
+
+/* As if the device were new. The bitmap's place follows from the device alone, so that less data
+ * than it could hold can become more without a move. */
+static int plan_largest(const struct metadata_layout *layout, uint64_t device_bytes,
+                        struct metadata_layout *plan, struct replica_error *error)
+{
+    int code = metadata_plan(device_bytes, true, 0, plan, error);
+
+    if (code == 0 && metadata_moves(layout, plan) && plan->bitmap_offset < layout_end(layout))
+        return err_set(error, REPLICA_E_NO_SPACE,
+                       "internal metadata move to the new end only when the old place is clear of "
+                       "it: the device must grow by %" PRIu64 " bytes more",
+                       layout_end(layout) - plan->bitmap_offset);
+    return code;
+}
+
+int metadata_most(const struct metadata_layout *layout, uint64_t device_bytes,
+                  uint64_t data_device_bytes, uint64_t *data_bytes, struct replica_error *error)
+{
+    struct metadata_layout plan;
+    uint64_t most = data_device_bytes / REPLICA_BLOCK_BYTES * REPLICA_BLOCK_BYTES, room;
+    int code;
+
+    if (metadata_is_internal(layout)) {
+        code = plan_largest(layout, device_bytes, &plan, error);
+        if (code == 0)
+            *data_bytes = plan.data_bytes;
+        return code;
+    }
+    room = device_bytes < layout->bitmap_offset ? 0 : device_bytes - layout->bitmap_offset;
+    room = room / METADATA_BLOCK_BYTES * METADATA_BITS_PER_BLOCK * REPLICA_BLOCK_BYTES;
+    if (room < most)
+        most = room;
+    *data_bytes = most < METADATA_DATA_BYTES_MAX ? most : METADATA_DATA_BYTES_MAX;
+    return 0;
+}
+
+int metadata_grow(const struct metadata_layout *layout, uint64_t device_bytes, uint64_t data_bytes,
+                  struct metadata_layout *grown, struct replica_error *error)
+{
+    struct metadata_layout plan;
+    int code;
+
+    if (!metadata_is_internal(layout))
+        return metadata_plan(device_bytes, false, data_bytes, grown, error);
+    code = plan_largest(layout, device_bytes, &plan, error);
+    if (code)
+        return code;
+    if (data_bytes > plan.data_bytes)
+        return err_set(error, REPLICA_E_NO_SPACE,
+                       "%" PRIu64 " bytes of data do not fit beside the metadata, %" PRIu64 " do",
+                       data_bytes, plan.data_bytes);
+    plan.data_bytes = data_bytes;
+    plan.bitmap_bytes = bitmap_blocks_for(data_bytes / REPLICA_BLOCK_BYTES) * METADATA_BLOCK_BYTES;
+    *grown = plan;
+    return 0;
+}
+
 /* ---- superblock ---------------------------------------------------------------------------- */
 
 void metadata_fresh(const struct metadata_layout *layout, uint64_t device_uuid, uint32_t al_extents,

@@ -87,6 +87,22 @@ struct metadata_superblock {
 int metadata_plan(uint64_t device_bytes, bool internal, uint64_t data_bytes_wanted,
                   struct metadata_layout *layout, struct replica_error *error);
 
+/* For a disk that has metadata of `layout` already, on a metadata device that has `device_bytes`
+ * now. Internal metadata stand at the device's end, so they move when it has grown; never to a
+ * place that overlaps the old one, because a crash in mid-copy must leave the old ones whole.
+ *
+ * The most data that it could hold; `data_device_bytes` counts for external metadata.
+ * Errors: REPLICA_E_NO_SPACE when internal metadata have no room to move. */
+int metadata_most(const struct metadata_layout *layout, uint64_t device_bytes,
+                  uint64_t data_device_bytes, uint64_t *data_bytes, struct replica_error *error);
+/* The layout for `data_bytes`, which metadata_most allows. Errors: as metadata_most. */
+int metadata_grow(const struct metadata_layout *layout, uint64_t device_bytes, uint64_t data_bytes,
+                  struct metadata_layout *grown, struct replica_error *error);
+/* External metadata have slot 0 at the start, where internal ones have data. */
+bool metadata_is_internal(const struct metadata_layout *layout);
+/* Do slots and activity log of the two stand at different places? */
+bool metadata_moves(const struct metadata_layout *from, const struct metadata_layout *to);
+
 /* Where the two slots are, before anything was read. Errors: REPLICA_E_NO_SPACE. */
 int metadata_slots(uint64_t device_bytes, bool internal, uint64_t slot[METADATA_SLOTS],
                    struct replica_error *error);

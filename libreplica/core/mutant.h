@@ -113,6 +113,14 @@
     /* liveness.c */                                                                              \
     X(dead_peer_waited_for, "a peer that answers no ping is waited for")                          \
     X(disk_hang_waited_for, "a disk that hangs is waited for")                                    \
+    /* grow.c */                                                                                  \
+    X(grow_not_held, "metadata are written to the old place while they are copied to the new")    \
+    X(grow_unmarked, "the new area of a resized disk counts as in sync")                          \
+    X(grow_ring_lost, "the activity log is not copied to its new place")                          \
+    X(grow_map_lost, "the bitmap is not written to its new place")                                \
+    X(grow_not_durable, "the new size counts before its superblock is on disk")                   \
+    /* handshake.c, resize.c */                                                                   \
+    X(sizes_may_differ, "nodes of different size connect")                                        \
     /* state.c */                                                                                 \
     X(promote_unfit, "a disk that is not UpToDate is promoted without force")                     \
     /* metadata.c */                                                                              \

@@ -154,6 +154,8 @@ bool persist_pump(struct core *core)
 
     if (core->persist.dead || core->size == 0 || core->reading)
         return false;
+    if (grow_holds(core))
+        return core->grow.phase == GROW_SUPER && pump_super(core);
     moved |= pump_super(core);
     moved |= pump_actlog(core);
     moved |= pump_pass(core);
@@ -201,6 +203,11 @@ static bool staging_done(struct core *core, uint64_t tag, int code)
     if (!staging->busy || tag != tag_make(TAG_STAGING, index, staging->generation))
         return false;
     staging->busy = false;
+    if (staging->grows) {
+        staging->grows = false;
+        grow_transferred(core, code);
+        return false; /* the old metadata are whole */
+    }
     if (staging->reads) {
         if (core->reading) /* else of an attach that has failed */
             attach_read_done(core, index, code);
@@ -238,6 +245,7 @@ bool persist_done(struct core *core, uint64_t tag, int code)
     case TAG_VERIFY_SERVE:
     case TAG_COMMAND:
     case TAG_LOSS:
+    case TAG_RESIZE:
         break;
     }
     if (known && code && !attaching) {

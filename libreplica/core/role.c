@@ -513,6 +513,7 @@ bool role_pump(struct core *core)
     case COMMAND_INVALIDATE_ASK:
     case COMMAND_INVALIDATE_PERSIST:
     case COMMAND_OUTDATE_PERSIST:
+    case COMMAND_RESIZE_RUNS:
     case COMMAND_UNLINK:
     case COMMAND_ATTACH_MEET:
     case COMMAND_ATTACH_DRAIN:

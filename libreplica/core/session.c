@@ -108,6 +108,7 @@ static void session_end(struct core *core, int code)
     resync_link_lost(core);
     verify_link_lost(core);
     role_link_lost(core);
+    resize_link_lost(core);
     attach_link_lost(core);
     loss_peer(core);
     session->owed_bytes = session->owed_requests = 0;
@@ -313,6 +314,12 @@ static void live_message(struct core *core, const struct wire_message *message,
         break;
     case WIRE_INVALIDATE_ACK:
         invalidate_answered(core, message);
+        break;
+    case WIRE_RESIZE:
+        resize_asked(core, message);
+        break;
+    case WIRE_RESIZE_ACK:
+        resize_answered(core, message);
         break;
     case WIRE_RESYNC_READ:
     case WIRE_RESYNC_SUM:

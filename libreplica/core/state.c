@@ -113,6 +113,14 @@ static const struct rule rules[] = {
     {COMMAND_VERIFY, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %p is not UpToDate: there is nothing to compare yet"},
 
+    {COMMAND_RESIZE, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
+     "%r: both nodes grow together: they must be connected and no resync under way; see "
+     "`tapdrbdadm status %r`"},
+    {COMMAND_RESIZE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %n is not UpToDate; replace it or wait for the resync, then resize"},
+    {COMMAND_RESIZE, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, REPLICA_E_NOT_UPTODATE,
+     "%r: the disk of %p is not UpToDate; replace it or wait for the resync, then resize"},
+
     {COMMAND_NEW_UUID, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
      "%r: a new generation needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
     {COMMAND_NEW_UUID, 0, ~(unsigned)BIT(REPLICA_DISK_INCONSISTENT), 0, 0, COMMAND_CLEAR_BITMAP, 0,

@@ -33,6 +33,7 @@
  *      4  256  reason, NUL-padded                64  u32  window_bytes
  *                                                68  u32  window_requests
  *   BITMAP body, 4096 bytes: one block as on disk
+ *   RESIZE and RESIZE_ACK body, 272 bytes: u64 data_bytes, u64 marked_end, 256 reason, NUL-padded
  *   VERIFY_SUM and RESYNC_SUM body, 32 bytes: the checksum, NUL-padded
  *
  * The decoder is strict: what it accepts, wire_encode gives back byte for byte. A zero where the
@@ -54,7 +55,8 @@ enum {
     BIT_ZERO = 2,
     HELLO_BYTES = 148,
     STATE_BYTES = 72,
-    REFUSE_BYTES = 260
+    REFUSE_BYTES = 260,
+    RESIZE_BYTES = 272
 };
 
 enum data_rule {
@@ -99,6 +101,8 @@ static const struct rule rules[WIRE_TYPE_COUNT] = {
     [WIRE_RESYNC_DONE] = {"RESYNC_DONE", 0, 0, 0, DATA_NONE},
     [WIRE_INVALIDATE] = {"INVALIDATE", 0, 0, 0, DATA_NONE},
     [WIRE_INVALIDATE_ACK] = {"INVALIDATE_ACK", 0, 0, 0, DATA_NONE},
+    [WIRE_RESIZE] = {"RESIZE", RESIZE_BYTES, 0, 0, DATA_NONE},
+    [WIRE_RESIZE_ACK] = {"RESIZE_ACK", RESIZE_BYTES, 0, 0, DATA_NONE},
     [WIRE_HANDOVER] = {"HANDOVER", REFUSE_BYTES, 0, 0, DATA_NONE},
     [WIRE_VERIFY_READ] = {"VERIFY_READ", 0, 0, WIRE_DATA_BYTES_MAX, DATA_NONE},
     [WIRE_VERIFY_SUM] = {"VERIFY_SUM", WIRE_DIGEST_BYTES, 0, 0, DATA_NONE},
@@ -161,6 +165,13 @@ static void put_refuse(struct bytes_writer *writer, const struct wire_refuse *re
     put_text(writer, refuse->reason, sizeof refuse->reason);
 }
 
+static void put_resize(struct bytes_writer *writer, const struct wire_resize *resize)
+{
+    bytes_put64(writer, resize->data_bytes);
+    bytes_put64(writer, resize->marked_end);
+    put_text(writer, resize->reason, sizeof resize->reason);
+}
+
 static void put_body(struct bytes_writer *writer, const struct wire_message *message)
 {
     switch (message->type) {
@@ -173,6 +184,10 @@ static void put_body(struct bytes_writer *writer, const struct wire_message *mes
     case WIRE_REFUSE:
     case WIRE_HANDOVER:
         put_refuse(writer, &message->refuse);
+        break;
+    case WIRE_RESIZE:
+    case WIRE_RESIZE_ACK:
+        put_resize(writer, &message->resize);
         break;
     case WIRE_BITMAP:
         bytes_put_raw(writer, message->bitmap_block, METADATA_BLOCK_BYTES);
@@ -384,6 +399,15 @@ static bool get_refuse(struct bytes_reader *reader, struct wire_refuse *refuse)
     return get_text(reader, refuse->reason, sizeof refuse->reason) && code_known(refuse->code);
 }
 
+static bool get_resize(struct bytes_reader *reader, struct wire_resize *resize)
+{
+    resize->data_bytes = bytes_get64(reader);
+    resize->marked_end = bytes_get64(reader);
+    return get_text(reader, resize->reason, sizeof resize->reason) &&
+           resize->data_bytes <= METADATA_DATA_BYTES_MAX &&
+           resize->marked_end <= METADATA_DATA_BYTES_MAX;
+}
+
 /* The body is decoded into a copy, so that a failure leaves *message as it was. */
 int wire_decode_body(const uint8_t *body, uint32_t body_bytes, struct wire_message *message,
                      struct replica_error *error)
@@ -402,6 +426,10 @@ int wire_decode_body(const uint8_t *body, uint32_t body_bytes, struct wire_messa
     case WIRE_REFUSE:
     case WIRE_HANDOVER:
         good = get_refuse(&reader, &found.refuse);
+        break;
+    case WIRE_RESIZE:
+    case WIRE_RESIZE_ACK:
+        good = get_resize(&reader, &found.resize);
         break;
     case WIRE_BITMAP:
         found.bitmap_block = body;

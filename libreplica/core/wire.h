@@ -65,6 +65,8 @@ enum wire_type {
     WIRE_SYNC_PAUSE,     /* the sender's operator has paused the resync, or lets it go on */
     WIRE_RESYNC_SUM,     /* as RESYNC_READ, with the target's checksum of the range */
     WIRE_RESYNC_SAME,    /* answers it in place of RESYNC_DATA: nothing to send */
+    WIRE_RESIZE,         /* a step of a resize (resize.c), and the answer to it */
+    WIRE_RESIZE_ACK,
     WIRE_TYPE_COUNT
 };
 
@@ -92,6 +94,14 @@ struct wire_refuse {
     char reason[256];
 };
 
+struct wire_resize {
+    uint64_t data_bytes; /* the new size; ASK: wanted, 0 for all there is; PREPARE's answer: the
+                            most that the sender's devices hold */
+    uint64_t marked_end; /* new blocks before this byte are out of sync; PREPARE's answer: where
+                            the sender's old metadata end in the new area */
+    char reason[256];    /* of an answer with a code */
+};
+
 struct wire_bitmap {
     uint64_t index;
     uint8_t block[METADATA_BLOCK_BYTES];
@@ -115,7 +125,8 @@ struct wire_message {
     union { /* decoded body, by type */
         struct wire_hello hello;
         struct wire_state state;
-        struct wire_refuse refuse;         /* REFUSE, HANDOVER */
+        struct wire_refuse refuse; /* REFUSE, HANDOVER */
+        struct wire_resize resize;
         const uint8_t *bitmap_block;       /* BITMAP: points into the body; index is in `value` */
         uint8_t digest[WIRE_DIGEST_BYTES]; /* VERIFY_SUM, RESYNC_SUM */
     };

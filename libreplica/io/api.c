@@ -16,6 +16,7 @@
 
 #define DEFAULT_CONFIG_DIR SYSCONFDIR "/tapdrbd.d"
 #define DEFAULT_RUN_DIR RUNSTATEDIR "/tapdrbd"
+#define DEFAULT_STATE_DIR LOCALSTATEDIR "/lib/tapdrbd"
 
 /* ---- facts pushed to the client ------------------------------------------------------------- */
 
@@ -134,15 +135,25 @@ static int open_control(struct replica *replica, struct replica_error *error)
 static int attach_error(const struct replica *replica, int code, struct replica_error *error)
 {
     const struct config_host *local = &replica->resource.local;
-    const char *path = metastore_internal(replica->store) ? local->disk : local->meta_disk;
+    bool internal = metastore_internal(replica->store);
+    const char *path = internal ? local->disk : local->meta_disk;
 
     if (code == REPLICA_E_NO_METADATA)
         return err_set(error, code,
-                       "%s holds no metadata of ours; if the disk is new, type: tapdrbdadm "
-                       "create-md %s",
-                       path, replica->resource.name);
+                       "%s holds no metadata of ours%s; if the disk is new, type: tapdrbdadm "
+                       "create-md %s%s",
+                       path, internal ? " at its end" : "", replica->resource.name,
+                       internal ? ". If it has grown while the resource was down: give it its old "
+                                  "size back, then up, then grow it, then resize"
+                                : "");
     (void)err_wrap(error, "%s", path);
     return code;
+}
+
+/* Whoever has a run directory of his own keeps everything there. */
+static const char *state_dir(const struct replica *replica)
+{
+    return strcmp(replica->run_dir, DEFAULT_RUN_DIR) == 0 ? DEFAULT_STATE_DIR : replica->run_dir;
 }
 
 static int open_driver(struct replica *replica, struct replica_error *error)
@@ -153,6 +164,7 @@ static int open_driver(struct replica *replica, struct replica_error *error)
                                  .disk = replica->disk,
                                  .store = replica->store,
                                  .link_pool = replica->link_pool,
+                                 .state_dir = state_dir(replica),
                                  .changed = driver_changed,
                                  .handover_asked = handover_asked,
                                  .handover_ended = handover_ended,

@@ -167,7 +167,7 @@ static const struct option options_disk[] = {
             NULL),
     CHOICE_OF(1, "on-io-error", core.on_io_error, CORE_IO_ERROR_DETACH, "detach", "pass_on",
               "call-local-io-error"),
-    LACKING("size", "the size is what the smaller of the two disks holds: delete the line", NULL),
+    LACKING("size", "the size is in the metadata, see `resize --size`: delete the line", NULL),
     TIME("disk-timeout", core.disk_timeout, 0, 6000, 0, TENTH,
          "tenths of a second (300 is 30 s; 0: never)"),
     LACKING("resync-after", LATER, NULL),

@@ -241,6 +241,22 @@ static bool run_verify(struct replica *replica, struct replica_control_request *
     return true;
 }
 
+/* Bytes. */
+static bool run_resize(struct replica *replica, struct replica_control_request *request,
+                       const char *name, const json_t *object)
+{
+    json_int_t size = json_integer_value(json_object_get(object, "size"));
+
+    if (strcmp(name, "resize") != 0)
+        return false;
+    if (size < 0 || size > (json_int_t)METADATA_DATA_BYTES_MAX)
+        answer(request, REPLICA_E_RANGE, "no such size", NULL);
+    else
+        driver_resize(replica->driver, (uint64_t)size,
+                      flag(object, "assume-clean") ? COMMAND_ASSUME_CLEAN : 0, core_done, request);
+    return true;
+}
+
 /* ---- waiting -------------------------------------------------------------------------------- */
 
 static bool stand_alone(const struct core_status *status, int *code, const char **text)
@@ -366,6 +382,7 @@ void control_command(struct control_client *client, const json_t *object, const 
     else if (!run_core_command(replica, request, name, object) &&
              !run_urgent(replica, request, name) && !run_backing(replica, request, name) &&
              !run_verify(replica, request, name, object) &&
+             !run_resize(replica, request, name, object) &&
              !run_wait(replica, request, name, object))
         run_unknown(replica, request, name, text);
 }

@@ -256,6 +256,18 @@ void disk_close(struct disk *disk)
     free(disk);
 }
 
+int disk_measure(struct disk *disk, struct replica_error *error)
+{
+    unsigned long long bytes = 0;
+    struct stat status;
+
+    if (disk->block_device ? ioctl(disk->fd, BLKGETSIZE64, &bytes) : fstat(disk->fd, &status))
+        return err_set(error, REPLICA_E_SYSTEM, "%s: reading its size: %s", disk->path,
+                       strerror(errno));
+    disk->bytes = disk->block_device ? bytes : (uint64_t)status.st_size;
+    return 0;
+}
+
 uint64_t disk_bytes(const struct disk *disk)
 {
     return disk->bytes;

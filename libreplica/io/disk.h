@@ -45,6 +45,9 @@ int disk_open(struct disk **disk, struct replica_loop *loop, const struct log *l
               const char *path, struct replica_error *error);
 void disk_close(struct disk *disk);
 
+/* Asks the device or file for its size again; disk_bytes tells it from then on.
+ * Errors: REPLICA_E_SYSTEM. */
+int disk_measure(struct disk *disk, struct replica_error *error);
 uint64_t disk_bytes(const struct disk *disk);
 uint32_t disk_alignment(const struct disk *disk); /* what the device wants, bytes */
 bool disk_is_direct(const struct disk *disk);

@@ -171,6 +171,11 @@ static void run_action(struct driver *driver, const struct action *action)
         driver->setup.handover_ended(driver->setup.argument, action->handover_end.number,
                                      action->handover_end.gone);
         break;
+    case ACTION_MEASURE:
+        driver->measure.due = true;
+        driver->measure.serial = action->measure.serial;
+        loop_kick(driver->setup.loop);
+        break;
     case ACTION_KIND_COUNT:
         break;
     }
@@ -332,6 +337,16 @@ void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica
                                                    .argument = argument});
 }
 
+void driver_resize(struct driver *driver, uint64_t bytes, uint32_t flags, replica_done *done,
+                   void *argument)
+{
+    queue_command(driver, &(struct queued_command){.kind = COMMAND_RESIZE,
+                                                   .flags = flags,
+                                                   .start = bytes,
+                                                   .done = done,
+                                                   .argument = argument});
+}
+
 static void start_commands(struct driver *driver)
 {
     while (!driver->command && driver->commands) {
@@ -388,6 +403,7 @@ static void turn_end(void *argument)
         link_room(driver->link);
     }
     driver_handlers_tell(driver);
+    driver_measure(driver);
     start_requests(driver);
     answer_handover(driver);
     start_commands(driver);
@@ -422,7 +438,7 @@ static int make_core(struct driver *driver, struct replica_error *error)
 {
     const struct driver_setup *setup = &driver->setup;
     uint64_t slots[METADATA_SLOTS], meta_bytes = metastore_bytes(setup->store);
-    int code = metadata_slots(meta_bytes, metastore_internal(setup->store), slots, error);
+    int code = driver_find_metadata(driver, slots, error);
 
     if (code != 0)
         return code;
@@ -433,15 +449,15 @@ static int make_core(struct driver *driver, struct replica_error *error)
 int driver_set_disk(struct driver *driver, struct disk *disk, struct metastore *store,
                     struct replica_error *error)
 {
-    uint64_t slots[METADATA_SLOTS], meta_bytes = metastore_bytes(store);
-    int code = metadata_slots(meta_bytes, metastore_internal(store), slots, error);
+    uint64_t slots[METADATA_SLOTS];
+    int code;
 
-    if (code != 0)
-        return code;
     driver->setup.disk = disk;
     driver->setup.store = store;
-    core_set_device(driver->core, slots, meta_bytes, disk_bytes(disk));
-    return 0;
+    code = driver_find_metadata(driver, slots, error);
+    if (code == 0)
+        core_set_device(driver->core, slots, metastore_bytes(store), disk_bytes(disk));
+    return code;
 }
 
 static void driver_free(struct driver *driver)

@@ -23,6 +23,7 @@ struct driver_setup {
     struct disk *disk;
     struct metastore *store;
     struct buffer_pool *link_pool;
+    const char *state_dir;           /* what must outlive a reboot of the host; see place.h */
     void (*changed)(void *argument); /* the core's status has changed; at most once a turn */
     /* As in struct replica_callbacks. */
     void (*handover_asked)(void *argument, uint32_t number, bool take_back);
@@ -60,6 +61,10 @@ void driver_command_now(struct driver *driver, enum command_kind kind, replica_d
 void driver_handover_answer(struct driver *driver, uint32_t number, int code, const char *text);
 /* COMMAND_VERIFY, from byte `start` to `stop`; 0: to the end. */
 void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica_done *done,
+                   void *argument);
+
+/* COMMAND_RESIZE, to `bytes`; 0: to all there is. */
+void driver_resize(struct driver *driver, uint64_t bytes, uint32_t flags, replica_done *done,
                    void *argument);
 
 /* The link's pool has memory again: to be called from the pool's `room`. */

@@ -9,6 +9,7 @@
 #include "digest.h"
 #include "driver.h"
 #include "handlers.h"
+#include "place.h"
 
 enum { ENTROPY_WORDS = 64 };
 
@@ -68,6 +69,14 @@ struct driver {
         char text[ACTION_TEXT_MAX];
     } handover; /* the client's answer, for the turn's end */
 
+    struct {
+        bool due;
+        uint32_t serial;
+        uint64_t size; /* of the disk, as it was then */
+    } measure;         /* an ACTION_MEASURE, for the turn's end */
+
+    struct place place; /* of internal metadata */
+
     char said[ACTION_TEXT_MAX];     /* in this step, at level warning or error */
     char farewell[ACTION_TEXT_MAX]; /* what was said in the step that closed the link */
 
@@ -84,6 +93,14 @@ void driver_handler_run(struct driver *driver, const struct action *action);
 /* A handlers_done; the core is told by driver_handlers_tell, in the turn's end. */
 void driver_handler_done(void *argument, enum core_handler handler, uint32_t serial, int status);
 void driver_handlers_tell(struct driver *driver);
+
+/* ---- driver_resize.c ----------------------------------------------------------------------- */
+
+/* Where the superblocks are. Errors: those of metadata_slots and place_find. */
+int driver_find_metadata(struct driver *driver, uint64_t slots[METADATA_SLOTS],
+                         struct replica_error *error);
+/* Answers an ACTION_MEASURE, if there is one. */
+void driver_measure(struct driver *driver);
 
 /* ---- driver_disk.c ------------------------------------------------------------------------- */
 

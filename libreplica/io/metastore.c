@@ -73,6 +73,11 @@ void metastore_close(struct metastore *store)
     free(store);
 }
 
+int metastore_measure(struct metastore *store, struct replica_error *error)
+{
+    return disk_measure(store->disk, error);
+}
+
 uint64_t metastore_bytes(const struct metastore *store)
 {
     return disk_bytes(store->disk);

@@ -32,6 +32,8 @@ int metastore_open(struct metastore **store, struct replica_loop *loop, const st
                    const char *path, struct disk *data, struct replica_error *error);
 void metastore_close(struct metastore *store);
 
+/* As disk_measure, of the device that the metadata are on. */
+int metastore_measure(struct metastore *store, struct replica_error *error);
 uint64_t metastore_bytes(const struct metastore *store);
 bool metastore_internal(const struct metastore *store);
 unsigned metastore_in_flight(const struct metastore *store);

@@ -75,6 +75,14 @@ void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica
     driver_command(driver, COMMAND_VERIFY, 0, done, argument);
 }
 
+void driver_resize(struct driver *driver, uint64_t bytes, uint32_t flags, replica_done *done,
+                   void *argument)
+{
+    fuzz_require(bytes <= METADATA_DATA_BYTES_MAX &&
+                 (flags & ~(uint32_t)COMMAND_ASSUME_CLEAN) == 0);
+    driver_command(driver, COMMAND_RESIZE, flags, done, argument);
+}
+
 void backing_detach(struct replica *replica, replica_done *done, void *argument)
 {
     (void)replica;
@@ -213,7 +221,9 @@ static void give_line(int fd, uint8_t choice)
         "tatus\"}",
         "\n",
         "[[[[[[[[[[[[[[[[\n",
-        "{\"command\":{}}\n"};
+        "{\"command\":{}}\n",
+        "{\"command\":\"resize\",\"size\":8192,\"assume-clean\":true}\n",
+        "{\"command\":\"resize\",\"size\":-1}\n"};
     const char *line = lines[choice % (sizeof lines / sizeof *lines)];
 
     give(fd, line, strlen(line));

@@ -50,6 +50,10 @@ static struct wire_message message_of(unsigned type, const uint8_t *block)
     case WIRE_REFUSE:
         message.refuse = (struct wire_refuse){REPLICA_E_SPLIT_BRAIN, "split brain"};
         break;
+    case WIRE_RESIZE:
+    case WIRE_RESIZE_ACK:
+        message.resize = (struct wire_resize){1 << 30, 1 << 30, "the disk of beta is full"};
+        break;
     case WIRE_BITMAP:
         message.bitmap_block = block;
         break;

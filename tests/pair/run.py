@@ -169,6 +169,7 @@ if __name__ == "__main__":
     import scenarios_tls  # noqa: F401
     import scenarios_failure  # noqa: F401
     import scenarios_disk  # noqa: F401
+    import scenarios_resize  # noqa: F401
     import scenarios_mistakes  # noqa: F401
     import scenarios_limits  # noqa: F401
     import scenarios_peer_loss  # noqa: F401

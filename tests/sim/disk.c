@@ -40,8 +40,11 @@ void disk_reset(struct sim_host *host, uint32_t content)
     struct sim_disk *disk = &host->disk;
     uint32_t sectors = host->world->profile.sectors;
 
-    for (uint32_t i = 0; i < sectors; i++)
+    for (uint32_t i = 0; i < sectors; i++) {
+        if (i == host->world->profile.first_sectors)
+            content = host->world->profile.clean ? 1 : 1 + host->index;
         disk->visible[i] = disk->durable[i] = content;
+    }
     memset(disk->dirty, 0, sizeof disk->dirty);
     disk->sequence = disk->flush_covers = 0;
     disk->in_flight = 0;
@@ -241,7 +244,7 @@ void disk_submit(struct sim_host *host, const struct action *action)
 {
     struct sim_world *world = host->world;
     const struct range range = action->disk.range;
-    uint64_t data_bytes = (uint64_t)world->profile.sectors * REPLICA_SECTOR_BYTES;
+    uint64_t data_bytes = (uint64_t)host->device_sectors * REPLICA_SECTOR_BYTES;
     struct sim_disk_op *op;
     uint32_t index;
 

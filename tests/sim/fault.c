@@ -24,6 +24,7 @@ enum fault {
     FAULT_INVALIDATE,
     FAULT_INVALIDATE_REMOTE,
     FAULT_OUTDATE,
+    FAULT_RESIZE, /* neither; the schedules in which devices grow have several */
     FAULT_DETACH,
     FAULT_DISK,   /* it answers with errors for a while */
     FAULT_HANG,   /* it does not answer */
@@ -52,6 +53,7 @@ static const struct {
     [FAULT_DOWN] = {"down", 3},
     [FAULT_MIGRATE] = {"migrate", 24},
     [FAULT_VERIFY] = {"verify", 6},
+    [FAULT_RESIZE] = {"resize", 12},
     [FAULT_INVALIDATE] = {"invalidate", 3},
     [FAULT_INVALIDATE_REMOTE] = {"invalidate-remote", 3},
     [FAULT_OUTDATE] = {"outdate", 3},
@@ -239,6 +241,10 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_OUTDATE:
         admin_outdate(victim);
+        break;
+    case FAULT_RESIZE:
+        if (world->profile.sectors > world->profile.first_sectors)
+            grow_now(world);
         break;
     case FAULT_DETACH:
         if (victim->up && victim->attached && !victim->frozen)

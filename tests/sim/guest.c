@@ -135,10 +135,12 @@ static enum replica_op guest_draw_op(struct sim_world *world)
 }
 
 /* Some requests cover whole blocks, some begin or end in the middle of one. */
-static void guest_draw_range(struct sim_world *world, uint32_t *first, uint32_t *count)
+static void guest_draw_range(struct sim_host *host, uint32_t *first, uint32_t *count)
 {
+    struct sim_world *world = host->world;
     const struct sim_profile *profile = &world->profile;
-    uint32_t stride = profile->sectors / profile->spots;
+    uint32_t size = grow_sectors(host);
+    uint32_t stride = size / profile->spots;
     uint32_t spot = sim_below(world, profile->spots) * stride;
 
     *count = 1 + sim_below(world, sim_chance(world, 16) ? profile->spot_sectors : 12);
@@ -147,8 +149,8 @@ static void guest_draw_range(struct sim_world *world, uint32_t *first, uint32_t 
         *first -= *first % SIM_BLOCK_SECTORS;
         *count = (*count + SIM_BLOCK_SECTORS - 1) / SIM_BLOCK_SECTORS * SIM_BLOCK_SECTORS;
     }
-    if (*first + *count > profile->sectors)
-        *first = profile->sectors - *count;
+    if (*first + *count > size)
+        *first = size - *count;
 }
 
 /* It runs, and what it puts into its ring is taken. */
@@ -185,7 +187,7 @@ void guest_think(struct sim_host *host, uint32_t incarnation)
         world->writes_issued >= world->profile.writes_wanted)
         return;
     if (op != REPLICA_OP_FLUSH)
-        guest_draw_range(world, &first, &count);
+        guest_draw_range(host, &first, &count);
     if (guest_issue(host, op,
                     op != REPLICA_OP_READ && op != REPLICA_OP_FLUSH && sim_chance(world, 12), first,
                     count))

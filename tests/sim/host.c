@@ -146,11 +146,13 @@ void host_boot(struct sim_host *host)
     struct core_config config;
     uint64_t slots[METADATA_SLOTS];
     struct core_allocator allocator = {arena_allocate, arena_release, host};
-    uint64_t data_bytes = (uint64_t)host->world->profile.sectors * REPLICA_SECTOR_BYTES;
+    uint64_t data_bytes = (uint64_t)host->device_sectors * REPLICA_SECTOR_BYTES;
+    struct metadata_superblock found;
 
     host_configure(host, &config);
-    if (metadata_slots(SIM_META_BYTES, false, slots, NULL) ||
-        core_new(&host->core, &config, slots, SIM_META_BYTES, data_bytes, &allocator, NULL)) {
+    if (!grow_find(host, slots, &found) ||
+        core_new(&host->core, &config, slots, grow_meta_bytes(host), data_bytes, &allocator,
+                 NULL)) {
         sim_violation(host->world, "core.h", "%c: core_new fails", 'A' + host->index);
         return;
     }
@@ -286,6 +288,10 @@ static void host_act(struct sim_host *host, const struct action *action)
     case ACTION_HANDOVER_END:
         migrate_ended(host, action->handover_end.number, action->handover_end.gone);
         break;
+    case ACTION_MEASURE:
+        world_at(world, SIM_MEASURE, host->index, world->now + sim_below(world, 2000) * US,
+                 action->measure.serial, host->process);
+        break;
     case ACTION_LOG:
         TRACE(world, "%c: log: %s", 'A' + host->index, action->log.text);
         break;
@@ -374,6 +380,7 @@ void host_event(struct sim_host *host, struct event *event)
     host->deadline = core_deadline(host->core);
     core_status(host->core, &host->status);
     oracle_stepped(host, &before);
+    grow_stepped(host);
     if (actions.count == 0)
         return;
     oracle_paced(host, list, actions.count);

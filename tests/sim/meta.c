@@ -13,10 +13,9 @@ void meta_reset(struct sim_host *host, const struct metadata_superblock *superbl
 {
     struct sim_meta *meta = &host->meta;
 
-    memset(meta->bytes, 0, sizeof meta->bytes);
-    meta->length = SIM_META_BYTES;
-    metadata_encode(superblock, meta->bytes + superblock->layout.slot[0]);
-    metadata_encode(superblock, meta->bytes + superblock->layout.slot[1]);
+    memset(meta->bytes, 0, SIM_WINDOW_BYTES);
+    for (unsigned i = 0; i < METADATA_SLOTS; i++)
+        metadata_encode(superblock, meta->bytes + meta_at(host, superblock->layout.slot[i]));
     meta->in_flight = 0;
     meta->truth_stale = meta->log_stale = true;
     for (uint32_t i = 0; i < SIM_META_OPS; i++)
@@ -68,8 +67,10 @@ void meta_submit(struct sim_host *host, const struct action *action)
     uint32_t index;
 
     if (action->meta.length == 0 || action->meta.length % METADATA_BLOCK_BYTES ||
-        action->meta.offset % METADATA_BLOCK_BYTES || action->meta.offset > SIM_META_BYTES ||
-        action->meta.length > SIM_META_BYTES - action->meta.offset) {
+        action->meta.offset % METADATA_BLOCK_BYTES ||
+        meta_at(host, action->meta.offset) == UINT32_MAX ||
+        meta_at(host, action->meta.offset + action->meta.length - 1) !=
+            meta_at(host, action->meta.offset) + action->meta.length - 1) {
         sim_violation(world, "core.h", "%c: metadata request outside the device",
                       'A' + host->index);
         return;
@@ -78,7 +79,7 @@ void meta_submit(struct sim_host *host, const struct action *action)
     if (!op)
         return;
     op->write = action->kind == ACTION_META_WRITE;
-    op->offset = (uint32_t)action->meta.offset;
+    op->offset = meta_at(host, action->meta.offset);
     op->length = action->meta.length;
     op->data = action->meta.data;
     op->tag = action->meta.tag;
@@ -91,14 +92,16 @@ void meta_submit(struct sim_host *host, const struct action *action)
     world_at(world, SIM_META, host->index, world->now + latency, index, op->serial);
 }
 
-/* The superblock slots come first on this device, then the activity log. */
-static void meta_changed(struct sim_meta *meta, const struct sim_meta_op *op)
+/* With external metadata the superblock slots come first, then the activity log. */
+static void meta_changed(struct sim_host *host, const struct sim_meta_op *op)
 {
     const uint32_t log_at = METADATA_SLOTS * METADATA_BLOCK_BYTES;
+    struct sim_meta *meta = &host->meta;
+    bool internal = host->world->profile.internal >> host->index & 1;
 
-    if (op->write && op->offset < log_at)
+    if (op->write && (internal || op->offset < log_at))
         meta->truth_stale = true;
-    if (op->write && op->offset + op->length > log_at)
+    if (op->write && (internal || op->offset + op->length > log_at))
         meta->log_stale = true;
 }
 
@@ -123,7 +126,7 @@ void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
             sim_violation(host->world, "core.h", "%c: metadata changed while it was written",
                           'A' + host->index);
         memcpy(meta->bytes + op->offset, op->copy, op->length);
-        meta_changed(meta, op);
+        meta_changed(host, op);
     } else {
         memcpy(op->data, meta->bytes + op->offset, op->length);
     }
@@ -137,13 +140,13 @@ void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
 
 /* How much of a sector of a write under way there is: what has a checksum of its own (superblocks,
  * activity log) may be torn in mid-sector. */
-static uint32_t meta_torn(struct sim_world *world, uint32_t offset, uint32_t mood)
+static uint32_t meta_torn(const struct sim_host *host, uint32_t offset, uint32_t mood)
 {
-    const uint32_t bitmap_at = (METADATA_SLOTS + METADATA_AL_BLOCKS) * METADATA_BLOCK_BYTES;
+    struct sim_world *world = host->world;
 
     if (mood == 0 || (mood == 2 && sim_chance(world, 2)))
         return 0;
-    if (mood == 3 && offset < bitmap_at)
+    if (mood == 3 && meta_has_sums(host, offset))
         return sim_below(world, REPLICA_SECTOR_BYTES);
     return REPLICA_SECTOR_BYTES;
 }
@@ -161,10 +164,10 @@ void meta_crash(struct sim_host *host)
             continue;
         for (uint32_t at = 0; op->write && at < op->length; at += REPLICA_SECTOR_BYTES)
             memcpy(meta->bytes + op->offset + at, op->copy + at,
-                   meta_torn(host->world, op->offset + at, mood));
+                   meta_torn(host, op->offset + at, mood));
         op->used = false;
         meta->in_flight--;
-        meta_changed(meta, op);
+        meta_changed(host, op);
     }
 }
 
@@ -175,18 +178,10 @@ const struct metadata_superblock *meta_truth(struct sim_host *host)
 {
     struct sim_meta *meta = &host->meta;
     uint64_t slot[METADATA_SLOTS];
-    const uint8_t *block[METADATA_SLOTS];
-    unsigned chosen;
 
     if (meta->truth_stale) {
         meta->truth_stale = false;
-        meta->truth_valid = false;
-        if (metadata_slots(SIM_META_BYTES, false, slot, NULL) == 0) {
-            block[0] = meta->bytes + slot[0];
-            block[1] = meta->bytes + slot[1];
-            meta->truth_valid =
-                metadata_choose(block, SIM_META_BYTES, &meta->truth, &chosen, NULL) == 0;
-        }
+        meta->truth_valid = grow_find(host, slot, &meta->truth);
     }
     return meta->truth_valid ? &meta->truth : NULL;
 }
@@ -205,8 +200,9 @@ static const struct actlog *meta_log(struct sim_host *host, const struct metadat
         return NULL;
     actlog_scan_begin(meta->log);
     for (uint32_t i = 0; i < METADATA_AL_BLOCKS; i++)
-        actlog_scan_block(meta->log, meta->bytes + truth->layout.al_offset +
-                                         (uint64_t)i * METADATA_BLOCK_BYTES);
+        actlog_scan_block(meta->log,
+                          meta->bytes + meta_at(host, truth->layout.al_offset +
+                                                          (uint64_t)i * METADATA_BLOCK_BYTES));
     if (actlog_scan_finish(meta->log, &error)) {
         TRACE(host->world, "%c: activity log on disk: %s", 'A' + host->index, error.text);
         actlog_free(meta->log);
@@ -228,7 +224,7 @@ bool meta_marked(struct sim_host *host, uint32_t sector)
         return false;
     if (truth->flags & METADATA_FULL_SYNC)
         return true;
-    if (host->meta.bytes[truth->layout.bitmap_offset + bit / 8] >> (bit % 8) & 1)
+    if (host->meta.bytes[meta_at(host, truth->layout.bitmap_offset + bit / 8)] >> (bit % 8) & 1)
         return true;
     log = meta_log(host, truth);
     for (uint32_t i = 0; log && i < actlog_count(log); i++)

@@ -161,6 +161,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
     case COMMAND_OUTDATE:
     case COMMAND_RESUME_IO:
     case COMMAND_VERIFY:
+    case COMMAND_RESIZE:
     case COMMAND_DETACH:
     case COMMAND_KIND_COUNT:
         break;
@@ -196,6 +197,8 @@ static void look_after_host(struct sim_host *host)
     if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
         host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)
         host_command(host, COMMAND_RESUME_IO, 0);
+    if (ready(host) && operator_idle(world))
+        grow_look(host);
     if (ready(host) && host->status.paused_here && (world->healing || sim_chance(world, 40)))
         admin_pause(host);
     if (host->guest.running)
@@ -278,6 +281,7 @@ static void look_abandon(struct sim_host *host)
 {
     TRACE(host->world, "operator: %c gives its data up", 'A' + host->index);
     host_crash(host, false);
+    host->shown_bytes = 0;
     world_create_metadata(host, 0);
     oracle_abandoned(host);
     host->boot_at = host->world->now;

@@ -238,6 +238,8 @@ static void oracle_read_done(struct sim_host *host, const struct sim_request *re
                           'A' + host->index, sector, stamp);
             return;
         }
+        if (stamp < SIM_STAMP_FIRST && sector >= world->profile.first_sectors)
+            continue; /* what nobody ever wrote may change */
         if (oracle->seen[host->index][sector] < stamp)
             oracle->seen[host->index][sector] = stamp;
     }

@@ -154,7 +154,7 @@ static void oracle_promoted(struct sim_host *host, const struct core_status *bef
         return;
     }
     memcpy(oracle->floor[host->index], host->disk.visible,
-           world->profile.sectors * sizeof oracle->floor[0][0]);
+           world->profile.first_sectors * sizeof oracle->floor[0][0]);
 }
 
 /* The host becomes a target: nothing that only it has may be overwritten, unless its operator gave
@@ -338,9 +338,11 @@ void oracle_compare(struct sim_world *world, bool strict)
 {
     const uint32_t *a = world->host[0].disk.visible, *b = world->host[1].disk.visible;
 
-    if (memcmp(a, b, world->profile.sectors * sizeof *a) == 0 || (world->flipped && !strict))
+    uint32_t size = grow_common(world);
+
+    if (memcmp(a, b, size * sizeof *a) == 0 || (world->flipped && !strict))
         return;
-    for (uint32_t i = 0; i < world->profile.sectors; i++) {
+    for (uint32_t i = 0; i < size; i++) {
         if (a[i] == b[i] || (!strict && sector_open(world, i)))
             continue;
         sim_violation(world, "P4", "Established and UpToDate, and sector %u is %u on A, %u on B", i,

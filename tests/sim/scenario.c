@@ -72,6 +72,7 @@ bool expect(struct sim_world *world, predicate *done, uint64_t most, const char 
  */
 
 const struct sim_profile quiet_profile = {.sectors = 8 * 65536 / REPLICA_SECTOR_BYTES,
+                                          .first_sectors = 8 * 65536 / REPLICA_SECTOR_BYTES,
                                           .al_extents = METADATA_AL_EXTENTS_MIN + 2,
                                           .requests_max = 16,
                                           .depth = 8,

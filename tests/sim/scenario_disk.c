@@ -105,7 +105,116 @@ static void run_verify_busy(struct sim_world *world)
     }
 }
 
+/* ---- resize --------------------------------------------------------------------------------- */
+
+static bool both_larger(const struct sim_world *world)
+{
+    return grow_common(world) > world->profile.first_sectors && schedule_settled(world);
+}
+
+/* Writes that keep the activity log busy, then both devices grow and somebody types resize. */
+static bool begin_resize(struct sim_world *world)
+{
+    uint32_t span = quiet_profile.first_sectors;
+
+    world->profile = quiet_profile;
+    world->profile.sectors = SIM_SECTORS;
+    world->profile.internal = sim_below(world, 4);
+    world->profile.al_extents = METADATA_AL_EXTENTS_MIN;
+    world->profile.wire = sim_chance(world, 2);
+    world->profile.shuffle = sim_chance(world, 2);
+    if (!pair_boot(world) || !expect(world, established, 5 * SECOND, "Established"))
+        return false;
+    write_some(world, 0, 20, 0, span);
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        grow_device(&world->host[i], 2);
+    write_more(world, 0, 4, 0, span);
+    if (!world->failed)
+        host_command(&world->host[sim_below(world, SIM_HOSTS)], COMMAND_RESIZE, 0);
+    return !world->failed;
+}
+
+static void lose_power(struct sim_world *world, uint32_t mask)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        if (!(mask >> i & 1))
+            continue;
+        host_crash(&world->host[i], true);
+        world->host[i].boot_at = world->now + 5 * MS;
+    }
+}
+
+static unsigned switched(const struct sim_world *world)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        struct metadata_superblock found;
+        uint64_t slot[METADATA_SLOTS];
+
+        count +=
+            grow_find(&world->host[i], slot, &found) &&
+            found.layout.data_bytes > (uint64_t)world->profile.first_sectors * REPLICA_SECTOR_BYTES;
+    }
+    return count;
+}
+
+static bool one_switched(const struct sim_world *world)
+{
+    return switched(world) > 0;
+}
+
+static bool both_switched(const struct sim_world *world)
+{
+    return switched(world) == SIM_HOSTS;
+}
+
+static bool one_tells(const struct sim_world *world)
+{
+    return grow_sectors(&world->host[0]) > world->profile.first_sectors ||
+           grow_sectors(&world->host[1]) > world->profile.first_sectors;
+}
+
+/* The guest goes on writing up to that very moment. */
+static bool busy_until(struct sim_world *world, predicate *done)
+{
+    for (unsigned i = 0; i < 1000 && !world->failed; i++) {
+        if (world_until(world, done, 50 * US))
+            return !world->failed;
+        write_more(world, 0, 1, 0, quiet_profile.first_sectors);
+    }
+    sim_violation(world, "scenario", "the resize does not get on");
+    return false;
+}
+
+/* Both hosts lose power as the second superblock with the new size is durable, or as the first host
+ * tells the new size: what says that the new part may differ was durable before. */
+static void run_resize_power(struct sim_world *world)
+{
+    predicate *moment = sim_chance(world, 2) ? both_switched : one_tells;
+
+    if (!begin_resize(world) || !busy_until(world, moment))
+        return;
+    lose_power(world, 3);
+    expect(world, both_larger, 10 * SECOND, "the pair with its new size");
+}
+
+/* One has the new size, the other one has not, and they lose each other; perhaps a host as well. */
+static void run_resize_cut(struct sim_world *world)
+{
+    if (!begin_resize(world) || !busy_until(world, one_switched))
+        return;
+    world_run(world, sim_below(world, 100) * US);
+    lose_power(world, sim_below(world, 4));
+    net_cut(world);
+    expect(world, both_larger, 10 * SECOND, "the pair with its new size");
+}
+
 const struct scenario scenarios_disk[] = {
+    {"resize-power", "power is lost as both hosts have switched to the larger metadata",
+     run_resize_power},
+    {"resize-cut", "one host has the new size when the other one or the link is lost",
+     run_resize_cut},
     {"verify-flip", "a flipped bit is found, marked, and repaired from the Primary",
      run_verify_flip},
     {"verify-busy", "writes, handovers and cuts while it runs are no differences", run_verify_busy},

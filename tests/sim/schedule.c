@@ -9,7 +9,7 @@ static void profile_draw(struct sim_world *world)
 {
     struct sim_profile *profile = &world->profile;
     uint32_t start = sim_below(world, 10);
-    uint32_t extents = 4 + sim_below(world, 12);
+    uint32_t extents = 4 + sim_below(world, 12), more = sim_chance(world, 4) ? 12 : 0;
 
     *profile = (struct sim_profile){
         .start = start < 6   ? START_IN_SYNC
@@ -24,7 +24,10 @@ static void profile_draw(struct sim_world *world)
         .handlers = sim_chance(world, 4),
         .wire = sim_chance(world, 4),
         .shuffle = sim_chance(world, 2),
-        .sectors = extents * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),
+        .sectors = (extents + more) * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),
+        .first_sectors = extents * (METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES),
+        .internal = more && sim_chance(world, 2) ? 1 + sim_below(world, 3) : 0,
+        .clean = sim_chance(world, 2),
         .al_extents = METADATA_AL_EXTENTS_MIN + sim_below(world, 6),
         .requests_max = 4 + sim_below(world, 20),
         .depth = 1 + sim_below(world, SIM_GUEST_DEPTH),
@@ -42,8 +45,10 @@ static void profile_draw(struct sim_world *world)
     profile->paced = sim_chance(world, 3);
     profile->rate_min = (uint64_t)(1 + sim_below(world, 8)) << 20;
     profile->rate_max = profile->rate_min << sim_below(world, 5);
-    if (profile->spot_sectors > profile->sectors / profile->spots)
-        profile->spot_sectors = profile->sectors / profile->spots;
+    if (profile->internal)
+        profile->sectors += SIM_META_SECTORS;
+    if (profile->spot_sectors > profile->first_sectors / profile->spots)
+        profile->spot_sectors = profile->first_sectors / profile->spots;
 }
 
 static bool schedule_used_up(const struct sim_world *world)
@@ -113,7 +118,7 @@ static bool guests_done(const struct sim_world *world)
 static void schedule_read_all(struct sim_world *world)
 {
     struct sim_host *host = &world->host[world->host[0].guest.running ? 0 : 1];
-    uint32_t sectors = world->profile.sectors;
+    uint32_t sectors = grow_sectors(host);
 
     for (uint32_t at = 0; at < sectors; at += SIM_BUFFER_SECTORS) {
         uint32_t count = sectors - at < SIM_BUFFER_SECTORS ? sectors - at : SIM_BUFFER_SECTORS;
@@ -180,6 +185,7 @@ void schedule_converge(struct sim_world *world)
         return;
     }
     oracle_compare(world, true);
+    grow_finish(world);
     world->operator_off = true; /* he would move the guest, and bring up again what goes down */
     schedule_read_all(world);
     if (!world->failed)

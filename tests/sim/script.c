@@ -35,6 +35,12 @@ static bool migrated(const struct sim_world *world)
     return world->migration.phase == MIGRATE_NONE && world->promoting < 0;
 }
 
+/* Both have more data than in the beginning, and the new part is in sync. */
+static bool both_larger(const struct sim_world *world)
+{
+    return grow_common(world) > world->profile.first_sectors && schedule_settled(world);
+}
+
 /* ---- the scripts ------------------------------------------------------------------------------
  */
 
@@ -43,6 +49,14 @@ static bool migrated(const struct sim_world *world)
         DO_WAIT, .until = done \
     }
 #define SETTLED WAIT(established)
+
+/* Devices that may grow, twice. */
+#define GROWS .sectors = (8 + 12) * 65536 / REPLICA_SECTOR_BYTES + SIM_META_SECTORS
+#define BOTH_GROW(windows)    \
+    {DO_GROW, (windows), 0},  \
+    {                         \
+        DO_GROW, (windows), 1 \
+    }
 
 static const struct script scripts[] = {
     {"first-sync",
@@ -164,6 +178,52 @@ static const struct script scripts[] = {
      "on-peer-loss freeze: until the peer is back",
      {.freeze = true},
      {SETTLED, {DO_BLOCK, 100}, {DO_START, 4}, WAIT(a_frozen), SETTLED, {DO_WRITE, 4}}},
+    {"resize",
+     "both devices grow, the Primary's operator types resize, writes meanwhile",
+     {GROWS},
+     {SETTLED,
+      {DO_WRITE, 8},
+      BOTH_GROW(1),
+      {DO_START, 4},
+      {DO_RESIZE, .host = 0},
+      {DO_START, 4},
+      WAIT(both_larger),
+      {DO_WRITE, 8},
+      {DO_FLUSH}}},
+    {"resize-internal",
+     "the same with internal metadata, which move; typed on the Secondary",
+     {GROWS, .internal = 3},
+     {SETTLED,
+      {DO_WRITE, 8},
+      BOTH_GROW(2),
+      {DO_START, 4},
+      {DO_RESIZE, .host = 1},
+      {DO_START, 4},
+      WAIT(both_larger),
+      {DO_WRITE, 8},
+      {DO_FLUSH}}},
+    {"resize-clean",
+     "internal metadata here, external there, --assume-clean",
+     {GROWS, .internal = 1, .clean = true},
+     {SETTLED,
+      {DO_WRITE, 4},
+      BOTH_GROW(1),
+      {DO_START, 4},
+      {DO_RESIZE, 1, .host = 0},
+      {DO_START, 4},
+      WAIT(both_larger),
+      {DO_WRITE, 8}}},
+    {"resize-one-side",
+     "one device grows and resize is refused; then the other one does",
+     {GROWS, .internal = 2},
+     {SETTLED,
+      {DO_GROW, 1, .host = 0},
+      {DO_RESIZE, .host = 0},
+      {DO_WRITE, 4},
+      {DO_GROW, 1, .host = 1},
+      {DO_RESIZE, .host = 0},
+      WAIT(both_larger),
+      {DO_WRITE, 8}}},
     {"down-up",
      "down and up of the Secondary",
      {0},
@@ -222,7 +282,7 @@ static void ask_guest(struct sim_world *world, const struct script_step *step)
 
     for (uint32_t i = 0; i < count && host && host->up && !world->failed; i++) {
         uint32_t length = 1 + sim_below(world, 12);
-        uint32_t at = sim_below(world, world->profile.sectors - length);
+        uint32_t at = sim_below(world, grow_sectors(host) - length);
 
         if (step->what == DO_FLUSH)
             at = length = 0;
@@ -257,6 +317,8 @@ static void type(struct sim_host *host, const struct script_step *step)
         host->hold = true;
         host->hold_until = world->now + step->amount * MS;
         host_command(host, COMMAND_DISCONNECT, 0);
+    } else if (step->what == DO_RESIZE) {
+        host_command(host, COMMAND_RESIZE, step->amount ? COMMAND_ASSUME_CLEAN : 0);
     } else if (step->what == DO_COMMAND && (step->amount != COMMAND_DOWN || !host->guest.running)) {
         host_command(host, (enum command_kind)step->amount, 0);
     }
@@ -311,7 +373,11 @@ static void run_step(struct sim_world *world, const struct script_step *step, un
     case DO_DEMOTE:
     case DO_COMMAND:
     case DO_HOLD:
+    case DO_RESIZE:
         type(host, step);
+        break;
+    case DO_GROW:
+        grow_device(host, step->amount);
         break;
     case DO_MIGRATE:
         migrate_begin(world);
@@ -337,6 +403,10 @@ static void profile_merge(struct sim_profile *profile, const struct sim_profile 
     profile->fencing = differs->fencing;
     profile->freeze = differs->freeze;
     profile->wire = true;
+    profile->internal = differs->internal;
+    profile->clean = differs->clean;
+    if (differs->sectors)
+        profile->sectors = differs->sectors;
     if (differs->al_extents)
         profile->al_extents = differs->al_extents;
 }

@@ -28,7 +28,9 @@ enum script_do {
     DO_INVALIDATE, /* on `host`, if nothing is lost by it; likewise: */
     DO_INVALIDATE_REMOTE,
     DO_OUTDATE,
-    DO_HOLD /* `host` is disconnected for `amount` ms */
+    DO_HOLD,   /* `host` is disconnected for `amount` ms */
+    DO_GROW,   /* the device of `host` grows by `amount` windows (grow.c) */
+    DO_RESIZE, /* `resize` is typed on `host`; with an `amount`, --assume-clean */
 };
 
 struct script_step {
@@ -41,7 +43,7 @@ struct script_step {
 struct script {
     const char *name, *what;
     struct sim_profile profile; /* what differs from a quiet pair's */
-    struct script_step step[14];
+    struct script_step step[16];
 };
 
 const struct script *script_at(unsigned index); /* NULL past the last one */

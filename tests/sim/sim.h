@@ -21,6 +21,7 @@
 #include "libreplica/core/actlog.h"
 #include "libreplica/core/core.h"
 #include "libreplica/core/lineage.h"
+#include "profile.h"
 #include "single.h"
 
 #define US UINT64_C(1000)
@@ -36,7 +37,12 @@ enum sim_limits {
     SIM_WRITES = 2048, /* stamps of one schedule */
     SIM_DISK_OPS = 256,
     SIM_META_OPS = 32,
-    SIM_META_BYTES = 65536,
+    SIM_WINDOW_BYTES = 65536, /* of a device with internal metadata that is kept; and all of one
+                                 that has external ones */
+    SIM_WINDOWS = 3,
+    SIM_META_BYTES = SIM_WINDOW_BYTES * SIM_WINDOWS,
+    SIM_META_SECTORS = /* internal metadata */
+    (METADATA_SLOTS + METADATA_AL_BLOCKS + 1) * METADATA_BLOCK_BYTES / REPLICA_SECTOR_BYTES,
     SIM_FLIGHTS = 1024, /* messages on the link at once, both ways */
     SIM_BLOCKS = 64,    /* of them with a bitmap block */
     SIM_QUEUE = 2048,
@@ -82,6 +88,7 @@ enum sim_kind {
     SIM_HEAL_LINK, /* argument: direction mask */
     SIM_THAW,      /* SIGCONT */
     SIM_HANDLER,   /* argument: handler */
+    SIM_MEASURE,   /* argument: serial */
     SIM_HANDOVER,  /* the shell's answer is due; argument: number of the question */
     SIM_KIND_COUNT
 };
@@ -137,12 +144,12 @@ struct sim_meta_op {
     uint32_t offset, length;
     uint8_t *data; /* the core's */
     uint64_t tag;
-    uint8_t copy[SIM_META_BYTES]; /* of a write, as it was when submitted */
+    uint8_t copy[SIM_WINDOW_BYTES]; /* of a write, as it was when submitted */
 };
 
 struct sim_meta {
     uint8_t bytes[SIM_META_BYTES];
-    uint32_t length;
+    uint32_t ends[SIM_WINDOWS], windows; /* grow.c: what `bytes` hold */
     uint32_t in_flight;
     bool truth_stale, log_stale; /* what was decoded for the oracle is older than the bytes */
     bool truth_valid;
@@ -262,6 +269,8 @@ struct sim_host {
     uint32_t commands;
     struct sim_owed owed[OWED_MAX];
     uint32_t owes;
+    uint32_t device_sectors; /* of the data device, as it is now */
+    uint64_t shown_bytes;    /* the largest size that the core has told */
     struct sim_disk disk;
     struct sim_meta meta;
     struct sim_guest guest;
@@ -309,43 +318,6 @@ struct sim_oracle {
 /* ---- world --------------------------------------------------------------------------------------
  */
 
-enum sim_start { START_IN_SYNC, START_NEW_UUID, START_FIRST_SYNC, START_COUNT };
-
-/* What is drawn once for each schedule. */
-struct sim_profile {
-    enum sim_start start;
-    bool reckless; /* the operator may cause split brain */
-    bool wire;     /* messages are encoded and decoded on their way */
-    bool shuffle;  /* actions of one step in random order */
-    enum core_fencing fencing;
-    bool freeze; /* on-peer-loss freeze */
-    bool paced;  /* with the rates below; else as fast as it goes */
-    uint64_t rate_max, rate_min;
-    bool csums; /* a resync asks with checksums */
-    uint64_t disk_timeout;
-    bool pass_on;     /* on-io-error */
-    bool handlers;    /* the resync handlers have scripts */
-    uint32_t sectors; /* of the data disks */
-    uint32_t al_extents, requests_max, depth;
-    uint32_t spots, spot_sectors; /* where guests write */
-    uint32_t writes_wanted, faults_wanted;
-    uint64_t disk_base, disk_spread, link_base, link_spread, think;
-};
-
-/* A guest on its way; see migrate.c. */
-struct sim_migration {
-    enum { MIGRATE_NONE, MIGRATE_SUSPENDED, MIGRATE_ASKED, MIGRATE_BACK } phase;
-    uint8_t from;
-    bool fails; /* for a reason that is not the disk's */
-    uint64_t due;
-};
-
-struct sim_counts {
-    uint64_t schedules, singles, writes, reads, flushes, faults, violations, steps, resyncs,
-        promotions;
-    uint64_t migrations; /* that went well */
-};
-
 struct sim_world {
     uint64_t now, random, seed;
     bool verbose, failed, healing;
@@ -378,6 +350,7 @@ struct sim_world {
     struct sim_migration migration;
     struct sim_single single;
     struct sim_counts counts;
+    uint64_t steps_at_start; /* of this schedule, in counts.steps */
 };
 
 /* ---- world.c
@@ -452,6 +425,28 @@ void meta_crash(struct sim_host *host);
 const struct metadata_superblock *meta_truth(struct sim_host *host);
 /* Does a durable mark (bitmap, activity log, full-sync flag) cover this sector? */
 bool meta_marked(struct sim_host *host, uint32_t sector);
+
+/* ---- grow.c: devices that get larger
+ * ---------------------------------------------------------------------------------------------- */
+
+void grow_reset(struct sim_host *host);
+int grow_plan(struct sim_host *host, uint64_t data_bytes, struct metadata_layout *layout);
+bool grow_find(const struct sim_host *host, uint64_t slot[METADATA_SLOTS],
+               struct metadata_superblock *superblock);
+/* Where this byte of the metadata device is in `bytes`; UINT32_MAX: nowhere. */
+uint32_t meta_at(const struct sim_host *host, uint64_t offset);
+/* Does what stands at this place of `bytes` carry a checksum? */
+bool meta_has_sums(const struct sim_host *host, uint32_t at);
+uint64_t grow_meta_bytes(const struct sim_host *host); /* size of the metadata device */
+/* The host's device grows by so many windows, if its profile has room. */
+void grow_device(struct sim_host *host, uint32_t windows);
+void grow_now(struct sim_world *world); /* a fault, of a kind */
+void grow_look(struct sim_host *host);  /* the operator's */
+void grow_measure(struct sim_host *host, uint32_t serial);
+void grow_stepped(struct sim_host *host);
+uint32_t grow_sectors(const struct sim_host *host); /* what a guest sees */
+uint32_t grow_common(const struct sim_world *world);
+void grow_finish(struct sim_world *world);
 
 /* ---- net.c
  * --------------------------------------------------------------------------------------- */

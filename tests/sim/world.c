@@ -196,6 +196,7 @@ static bool entry_stale(const struct sim_world *world, const struct sim_entry *e
     case SIM_LINK_DOWN:
     case SIM_CLOSED:
     case SIM_HANDLER:
+    case SIM_MEASURE:
     case SIM_HANDOVER:
         return !host->up || entry->serial != host->process;
     case SIM_DISK:
@@ -252,6 +253,9 @@ static void entry_run(struct sim_world *world, const struct sim_entry *entry)
         break;
     case SIM_HANDLER:
         admin_handler(host, entry->argument);
+        break;
+    case SIM_MEASURE:
+        grow_measure(host, entry->argument);
         break;
     case SIM_HANDOVER:
         migrate_answer(host, entry->argument);
@@ -433,11 +437,14 @@ static void superblock_in_sync(struct metadata_superblock *superblock, uint64_t 
 void world_create_metadata(struct sim_host *host, uint64_t generation)
 {
     struct sim_world *world = host->world;
-    uint64_t data_bytes = (uint64_t)world->profile.sectors * REPLICA_SECTOR_BYTES;
+    const struct metadata_superblock *peers = meta_truth(host_peer(host));
+    uint64_t data_bytes = (uint64_t)world->profile.first_sectors * REPLICA_SECTOR_BYTES;
     struct metadata_superblock superblock = {0};
     struct metadata_layout layout = {0};
 
-    if (metadata_plan(SIM_META_BYTES, false, data_bytes, &layout, NULL)) {
+    if (world->counts.steps != world->steps_at_start && peers) /* as create-md with `size` does */
+        data_bytes = peers->layout.data_bytes;
+    if (grow_plan(host, data_bytes, &layout)) {
         sim_violation(world, "set-up", "metadata_plan refuses");
         return;
     }
@@ -452,6 +459,9 @@ void world_create(struct sim_world *world)
     uint64_t generation = (sim_random(world) | 16) & ~UINT64_C(1);
     enum sim_start start = world->profile.start;
 
+    world->steps_at_start = world->counts.steps;
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        grow_reset(&world->host[i]);
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         world_create_metadata(&world->host[i], start == START_IN_SYNC ? generation : 0);
         disk_reset(&world->host[i], start == START_FIRST_SYNC ? 1 + i : 1);

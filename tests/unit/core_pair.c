@@ -146,6 +146,10 @@ static void take_action(struct pair_node *node, const struct action *action)
         if (!node->handover_late)
             enqueue(node, action);
         break;
+    case ACTION_MEASURE:
+        trace(node, "measure");
+        enqueue(node, action);
+        break;
     case ACTION_HANDOVER_END:
         trace(node, "handover %s", action->handover_end.gone ? "gone" : "kept");
         ck_assert_uint_eq(action->handover_end.number, node->handover_number);
@@ -375,6 +379,21 @@ void pair_handover_answer(struct pair *pair, unsigned index, int code, const cha
     pair_run(pair);
 }
 
+static void do_measure(struct pair_node *node, uint32_t serial)
+{
+    struct event event = {.kind = EVENT_MEASURED, .measured = {.serial = serial, .text = ""}};
+
+    event.measured.code = node->fail_measure;
+    if (node->fail_measure)
+        event.measured.text = "no memory";
+    else
+        ck_assert_int_eq(core_make_room(node->core, node->data_bytes), 0);
+    event.measured.meta_bytes = node->meta_bytes;
+    event.measured.data_bytes = node->data_bytes;
+    trace(node, "measured");
+    pair_step(node, &event);
+}
+
 static void carry_out(struct pair_node *node, struct pair_item *item)
 {
     struct pair *pair = node->pair;
@@ -398,6 +417,9 @@ static void carry_out(struct pair_node *node, struct pair_item *item)
         break;
     case ACTION_LINK_CLOSE:
         do_close(node);
+        break;
+    case ACTION_MEASURE:
+        do_measure(node, item->action.measure.serial);
         break;
     case ACTION_HANDOVER_ASK:
         handover_answer(node, node->handover_code, node->handover_text);
@@ -465,6 +487,21 @@ void pair_run(struct pair *pair)
             moved = pair->linked != before;
         }
     } while (moved);
+}
+
+void pair_run_some(struct pair *pair, unsigned most)
+{
+    bool moved = true;
+
+    while (moved && most > 0) {
+        moved = false;
+        for (unsigned i = 0; i < 2 && most > 0; i++) {
+            if (!pair->node[i].core || !run_one(&pair->node[i]))
+                continue;
+            moved = true;
+            most--;
+        }
+    }
 }
 
 void pair_advance(struct pair *pair, uint64_t by)

@@ -19,6 +19,7 @@ enum {
     PAIR_B = 1,
     PAIR_REQUESTS = 4096,
     PAIR_TRACE = 65536,
+    PAIR_GROWTH = 512 << 20,
     PAIR_SECOND = 1000000000
 };
 
@@ -48,13 +49,17 @@ struct pair_node {
     char letter;
     uint8_t *data, *meta;
     uint64_t data_bytes, meta_bytes;
+    bool internal;  /* then `meta` is `data` */
+    uint64_t room;  /* as it was made */
+    uint64_t known; /* size of the device when its metadata were at the end */
     uint64_t slots[METADATA_SLOTS];
     struct metadata_layout layout;
     struct pair_item *first, *last; /* actions that wait */
     struct actions actions;
     unsigned hold;
     int fail_write, fail_read, fail_flush, fail_meta; /* codes for all from now on */
-    int answer_code;                                  /* of the last command */
+    int fail_measure;
+    int answer_code; /* of the last command */
     bool answered;
     char answer_text[ACTION_TEXT_MAX];
     uint32_t handler_serial; /* of the last ACTION_HANDLER */
@@ -94,9 +99,14 @@ struct pair {
 
 /* Two fresh disks (create-md), attached. `data_bytes` each. */
 struct pair *pair_new(uint64_t data_bytes);
+/* The same with internal metadata on the nodes of the mask; there `data_bytes` is the device. */
+struct pair *pair_new_internal(uint64_t data_bytes, unsigned mask);
+/* The device gets larger, by pages of noise; at most PAIR_GROWTH in all. */
+void pair_grow(struct pair *pair, unsigned index, uint64_t by);
 void pair_free(struct pair *pair); /* asserts that no buffer was leaked */
 
-void pair_run(struct pair *pair); /* until nothing but held actions is left */
+void pair_run(struct pair *pair);                     /* until nothing but held actions is left */
+void pair_run_some(struct pair *pair, unsigned most); /* carries out so many actions at most */
 void pair_step(struct pair_node *node, struct event *event);
 void pair_advance(struct pair *pair, uint64_t by); /* time goes on, with the timers it meets */
 void pair_cut(struct pair *pair, int code); /* both see the stream's end; messages are lost */
@@ -111,6 +121,8 @@ void pair_handover_answer(struct pair *pair, unsigned index, int code, const cha
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
 /* The same for a verification from byte `start` to `stop`. */
 int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop);
+/* Only gives a resize; `bytes` 0: to all there is. */
+void pair_resize(struct pair *pair, unsigned index, uint64_t bytes, uint32_t flags);
 /* Only gives it. */
 void pair_ask(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags);
 

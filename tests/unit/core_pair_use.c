@@ -9,27 +9,78 @@
 /* ---- making ------------------------------------------------------------------------------------
  */
 
-static void node_init(struct pair *pair, unsigned index, uint64_t data_bytes)
+/* The device has room to grow in place. */
+static uint8_t *map_device(uint64_t bytes)
+{
+    uint8_t *memory = mmap(NULL, bytes + PAIR_GROWTH, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    return memory;
+}
+
+/* What a device holds beside internal metadata; the other node may have external ones. */
+static uint64_t beside_metadata(uint64_t device_bytes)
+{
+    struct metadata_layout layout;
+
+    ck_assert_int_eq(metadata_plan(device_bytes, true, 0, &layout, NULL), 0);
+    return layout.data_bytes;
+}
+
+static void node_init(struct pair *pair, unsigned index, uint64_t data_bytes, unsigned mask)
 {
     struct pair_node *node = &pair->node[index];
     struct metadata_superblock super;
     struct replica_error error;
+    bool internal = mask >> index & 1;
+    uint64_t wanted = mask ? beside_metadata(data_bytes) : data_bytes;
 
     node->pair = pair;
     node->letter = (char)('a' + index);
     node->handover_code = REPLICA_E_PEER_PRIMARY;
     node->handover_text = "its guest (domain 5) runs there";
-    node->data_bytes = data_bytes;
-    node->meta_bytes = 4u << 20;
-    node->data = mmap(NULL, data_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    ck_assert_ptr_ne(node->data, MAP_FAILED);
-    node->meta = calloc(1, node->meta_bytes);
-    ck_assert_int_eq(metadata_plan(node->meta_bytes, false, data_bytes, &node->layout, &error), 0);
-    ck_assert_int_eq(metadata_slots(node->meta_bytes, false, node->slots, &error), 0);
+    node->data_bytes = node->room = data_bytes;
+    node->internal = internal;
+    node->meta_bytes = internal ? data_bytes : 4u << 20;
+    node->known = node->meta_bytes;
+    node->data = map_device(data_bytes);
+    node->meta = internal ? node->data : calloc(1, node->meta_bytes);
+    ck_assert_int_eq(metadata_plan(node->meta_bytes, internal, wanted, &node->layout, &error), 0);
+    ck_assert_int_eq(metadata_slots(node->meta_bytes, internal, node->slots, &error), 0);
     metadata_fresh(&node->layout, 1 + index, METADATA_AL_EXTENTS_MIN, &super);
     metadata_encode(&super, node->meta + node->slots[0]);
     metadata_encode(&super, node->meta + node->slots[1]);
+}
+
+void pair_grow(struct pair *pair, unsigned index, uint64_t by)
+{
+    struct pair_node *node = &pair->node[index];
+
+    ck_assert_uint_le(node->data_bytes + by, node->room + PAIR_GROWTH);
+    memset(node->data + node->data_bytes, 0xa0 + (int)index, by);
+    node->data_bytes += by;
+    if (node->internal)
+        node->meta_bytes = node->data_bytes;
+}
+
+/* As the shell does: internal metadata are at the end, or where they were when the device was
+ * smaller. */
+static void find_metadata(struct pair_node *node)
+{
+    const uint8_t *blocks[METADATA_SLOTS];
+    struct metadata_superblock super;
+    unsigned slot;
+
+    if (!node->internal)
+        return;
+    ck_assert_int_eq(metadata_slots(node->meta_bytes, true, node->slots, NULL), 0);
+    for (unsigned i = 0; i < METADATA_SLOTS; i++)
+        blocks[i] = node->meta + node->slots[i];
+    if (metadata_choose(blocks, node->meta_bytes, &super, &slot, NULL) == 0)
+        node->known = node->meta_bytes;
+    else
+        ck_assert_int_eq(metadata_slots(node->known, true, node->slots, NULL), 0);
 }
 
 void pair_attach(struct pair *pair, unsigned index)
@@ -49,6 +100,7 @@ void pair_attach(struct pair *pair, unsigned index)
     };
     struct replica_error error;
 
+    find_metadata(node);
     config.fencing = pair->policies.fencing;
     config.on_peer_loss = pair->policies.on_peer_loss;
     config.handlers = pair->policies.handlers;
@@ -70,17 +122,22 @@ void pair_attach(struct pair *pair, unsigned index)
     ck_assert_int_eq(pair_command(pair, index, COMMAND_ATTACH, 0), 0);
 }
 
-struct pair *pair_new(uint64_t data_bytes)
+struct pair *pair_new_internal(uint64_t data_bytes, unsigned mask)
 {
     struct pair *pair = calloc(1, sizeof *pair);
 
     pair->now = PAIR_SECOND;
     pair->events_left = 10000000;
     for (unsigned i = 0; i < 2; i++) {
-        node_init(pair, i, data_bytes);
+        node_init(pair, i, data_bytes, mask);
         pair_attach(pair, i);
     }
     return pair;
+}
+
+struct pair *pair_new(uint64_t data_bytes)
+{
+    return pair_new_internal(data_bytes, 0);
 }
 
 void pair_crash(struct pair *pair, unsigned index)
@@ -124,8 +181,9 @@ void pair_free(struct pair *pair)
         core_free(node->core);
         if (node->core)
             free(node->actions.list);
-        munmap(node->data, node->data_bytes);
-        free(node->meta);
+        munmap(node->data, node->room + PAIR_GROWTH);
+        if (!node->internal)
+            free(node->meta);
     }
     for (unsigned i = 0; i < pair->requests; i++)
         pair_buffer_put(pair->request[i].buffer);
@@ -163,6 +221,18 @@ int pair_verify(struct pair *pair, unsigned index, uint64_t start, uint64_t stop
     node->answered = false;
     pair_step(node, &event);
     return node->answer_code;
+}
+
+void pair_resize(struct pair *pair, unsigned index, uint64_t bytes, uint32_t flags)
+{
+    struct pair_node *node = &pair->node[index];
+    struct event event = {
+        .kind = EVENT_COMMAND,
+        .command = {.kind = COMMAND_RESIZE, .flags = flags, .start = bytes, .cookie = node}};
+
+    node->answered = false;
+    node->answer_text[0] = 0;
+    pair_step(node, &event);
 }
 
 int pair_command(struct pair *pair, unsigned index, enum command_kind kind, uint32_t flags)

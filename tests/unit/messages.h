@@ -71,6 +71,13 @@ static inline struct wire_message random_message(uint64_t *seed, unsigned type,
         message.refuse.code = -(int32_t)unit_below(seed, 1 - REPLICA_E_SYSTEM);
         random_text(seed, message.refuse.reason, sizeof message.refuse.reason);
         break;
+    case WIRE_RESIZE:
+    case WIRE_RESIZE_ACK:
+        message.resize.data_bytes = unit_random(seed) >> 14;
+        message.resize.marked_end = unit_random(seed) >> 14;
+        random_text(seed, message.resize.reason, sizeof message.resize.reason);
+        message.code = coin ? REPLICA_E_NO_SPACE : 0;
+        break;
     case WIRE_WRITE:
         message.range = random_range(seed, WIRE_DATA_BYTES_MAX);
         message.data_bytes = message.range.length;

@@ -272,6 +272,41 @@ START_TEST(test_memory)
 }
 END_TEST
 
+/* More memory: what was set and what is not on disk yet stays; without memory nothing changes. */
+START_TEST(test_resize)
+{
+    struct counted counted = {.left = UINT32_MAX};
+    struct core_allocator allocator = {counted_allocate, counted_release, &counted};
+    const uint64_t block_bytes = (uint64_t)METADATA_BITS_PER_BLOCK * BLOCK;
+    struct bitmap bitmap;
+    uint64_t index;
+
+    ck_assert_int_eq(bitmap_init(&bitmap, 10 * BLOCK, &allocator), 0);
+    bitmap_set(&bitmap, (struct range){3 * BLOCK, BLOCK});
+    bitmap_resize(&bitmap, 5 * BLOCK); /* less than there is memory for */
+    ck_assert_uint_eq(bitmap_set(&bitmap, (struct range){5 * BLOCK, BLOCK}), 0);
+    for (uint32_t n = 0; n < 3; n++) {
+        counted.left = n;
+        ck_assert_int_eq(bitmap_reserve(&bitmap, 3 * block_bytes), REPLICA_E_MEMORY);
+        ck_assert_uint_eq(bitmap.set, 1);
+    }
+    counted.left = UINT32_MAX;
+    ck_assert_int_eq(bitmap_reserve(&bitmap, 3 * block_bytes), 0);
+    ck_assert_uint_eq(bitmap.bits, 5);
+    bitmap_resize(&bitmap, 3 * block_bytes);
+    ck_assert_uint_eq(bitmap.blocks, 3);
+    ck_assert_uint_eq(bitmap.set, 1);
+    ck_assert(bitmap_any(&bitmap, (struct range){3 * BLOCK, BLOCK}));
+    ck_assert(bitmap_next_dirty(&bitmap, 0, &index));
+    ck_assert_uint_eq(index, 0);
+    ck_assert_uint_eq(bitmap_set(&bitmap, (struct range){3 * block_bytes - BLOCK, BLOCK}), 1);
+    ck_assert(bitmap_next_dirty(&bitmap, 1, &index));
+    ck_assert_uint_eq(index, 2);
+    bitmap_close(&bitmap);
+    ck_assert_int_eq(counted.held, 0);
+}
+END_TEST
+
 /* Resident memory of a large bitmap that is clean, cleared, and set in one place. */
 static long resident_pages(void)
 {
@@ -299,5 +334,5 @@ START_TEST(test_clean_parts_take_no_memory)
 }
 END_TEST
 
-UNIT_MAIN("bitmap", test_against_the_model, test_edges, test_memory,
+UNIT_MAIN("bitmap", test_resize, test_against_the_model, test_edges, test_memory,
           test_clean_parts_take_no_memory)

@@ -5,6 +5,7 @@ Every write is on both hosts; all guest types; all that xl does with a disk on
 an ordinary day, with counts that must not grow.
 """
 
+import os
 import re
 
 from journal import Contents
@@ -139,6 +140,39 @@ def dom0_nbd(lab):
                          "/run/tapdrbd/vm1.nbd'").out)
     resource.adm(alpha, "secondary")
     expect_same(lab, resource, size)
+
+
+@scenario("resize", product=True, only_ours=True, long=True, seconds=240)
+def resize(lab):
+    """Both disks grow under a running guest; it sees that and writes there."""
+    pair = lab.pair()
+    resource = lab.resource(pair)
+    resource.create()
+    guest = lab.guest("vm1", [resource.disk_line()])
+    guest.start(pair.alpha, timeout=150)
+    old = disk_size(guest)
+    guest.stamp(blocks=8192, depth=8, max=16, count=200).wait(120)
+    grown = (os.path.getsize(pair.alpha.data_path) >> 20) + 64
+    for host in pair.hosts:
+        host.monitor.command("block_resize", device="data", size=grown << 20)
+        host.wait_for(f"test $(blockdev --getsize64 /dev/test/data) = {grown << 20}", 30,
+                      "the larger device")
+    stamping = guest.stamp(blocks=8192, depth=4, max=16, count=200)
+    resource.adm(pair.beta, "resize")
+    stamping.wait(120)
+    guest.run(f"n=0; while test $(cat /sys/block/xvda/size) = {old // 512} && test $n -lt 30; "
+              "do n=$((n + 1)); sleep 1; done")
+    new = disk_size(guest)  # the bitmap of a larger disk is larger, too
+    lab.check(0 <= old + (64 << 20) - new <= 1 << 20,
+              f"the guest sees {new} bytes, it had {old}")
+    guest.run(f"dd if=/dev/zero bs=4096 count=16 | tr '\\0' R | dd of=/dev/xvda bs=4096 "
+              f"seek={new // 4096 - 16} conv=notrunc,fsync")
+    resource.both("wait-sync", timeout=120)
+    expect_clean(lab, guest.journal, guest.verify(blocks=8192))
+    expect_same(lab, resource, new)
+    with open(pair.beta.data_path, "rb") as stream:
+        stream.seek(new - 4096)
+        lab.check(stream.read(4096) == b"R" * 4096, "the peer has not the new end")
 
 
 @scenario("beside-phy", product=True, long=True, seconds=180)
