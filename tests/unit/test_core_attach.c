@@ -67,4 +67,97 @@ START_TEST(test_read_after_sync)
 }
 END_TEST
 
-UNIT_MAIN("core attach", test_read_after_sync)
+/* ---- the old disk, and the new one -------------------------------------------------------------
+ */
+
+/* Of the reads of an attach that fails the others fail after it: they say nothing about the bitmap,
+ * and the next attach writes none of its blocks that do not exist. */
+START_TEST(test_attach_fails_in_the_log)
+{
+    struct pair *pair = diskless();
+    struct pair_node *a = &pair->node[PAIR_A];
+    uint64_t end = a->layout.bitmap_offset + a->layout.bitmap_bytes;
+
+    memset(a->meta + end, 0x5a, a->meta_bytes - end);
+    pair_ask(pair, PAIR_A, COMMAND_ATTACH, 0);
+    pair_run_to(pair, "a: read activity-log");
+    a->fail_meta = REPLICA_E_IO;
+    pair_run(pair);
+    ck_assert_int_eq(a->answer_code, REPLICA_E_IO);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    a->fail_meta = 0;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DOWN, 0), 0); /* writes what is marked */
+    for (uint64_t i = end; i < a->meta_bytes; i++)
+        ck_assert_msg(a->meta[i] == 0x5a, "byte %lu is written", (unsigned long)i);
+    pair_free(pair);
+}
+END_TEST
+
+/* A write that was logged on the old disk is still with the peer when the new disk's log begins:
+ * it has no reference there to give back. */
+START_TEST(test_logged_on_the_old_disk)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+    unsigned write;
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    pair->node[PAIR_B].hold = HOLD_WRITE;
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 2);
+    pair_run(pair);
+    pair->node[PAIR_A].fail_write = 0;
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    pair_ask(pair, PAIR_A, COMMAND_ATTACH, 0);
+    pair_run(pair);
+    ck_assert(!pair->node[PAIR_A].answered && !pair->request[write].done); /* it drains */
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert(pair->node[PAIR_A].answered && pair->request[write].done);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, 0);
+    ck_assert_int_eq(pair->request[write].code, REPLICA_E_IO);
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = 0;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(memcmp(pair->node[0].data, pair->node[1].data, DATA_BYTES), 0);
+    pair_free(pair);
+}
+END_TEST
+
+/* P1: the peer, which alone has the guest's data, is lost in the last step of a resync, with a
+ * write under way. When our disk has that write, the peer is back and our disk counts: the write
+ * has failed all the same, for nobody had recorded that loss. */
+START_TEST(test_write_over_a_reconnect)
+{
+    struct pair *pair = diskless();
+    struct pair_node *a = &pair->node[PAIR_A];
+    unsigned write;
+
+    a->hold = HOLD_FLUSH;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 3);
+    pair_advance(pair, 10ull * PAIR_SECOND);
+    ck_assert(pair->request[write].done);
+    a->hold = HOLD_WRITE;
+    pair_run_to(pair, "a: write superblock");
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_INCONSISTENT);
+    a->hold = HOLD_WRITE | HOLD_META;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 4);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    a->hold = HOLD_WRITE;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    a->hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    ck_assert_int_eq(pair->request[write].code, REPLICA_E_IO);
+    pair_free(pair);
+}
+END_TEST
+
+UNIT_MAIN("core attach", test_read_after_sync, test_attach_fails_in_the_log,
+          test_logged_on_the_old_disk, test_write_over_a_reconnect)
