@@ -67,6 +67,41 @@ START_TEST(test_read_after_sync)
 }
 END_TEST
 
+/* The same where a read goes through the peer because the disk could not read, and stays. */
+START_TEST(test_read_after_error)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+    unsigned write, read;
+
+    pair_clear(pair);
+    pair->policies.on_io_error = CORE_IO_ERROR_PASS_ON;
+    pair_restart(pair);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    pair->node[PAIR_A].hold = HOLD_READ | HOLD_WRITE;
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 3);
+    pair_run(pair);
+    ck_assert(!pair->request[write].done);
+    pair->node[PAIR_A].hold = HOLD_WRITE;
+    pair->node[PAIR_A].fail_read = REPLICA_E_IO;
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+    pair->node[PAIR_A].fail_read = 0;
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+    pair_run(pair);
+    ck_assert(!pair->request[read].done);
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done && pair->request[read].done);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+    pair_free(pair);
+}
+END_TEST
+
 /* ---- the old disk, and the new one -------------------------------------------------------------
  */
 
@@ -159,5 +194,5 @@ START_TEST(test_write_over_a_reconnect)
 }
 END_TEST
 
-UNIT_MAIN("core attach", test_read_after_sync, test_attach_fails_in_the_log,
+UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect)
