@@ -206,3 +206,9 @@ bool interval_busy(const struct interval_set *set, struct range range)
 {
     return first_overlap(set->root, range) != NULL;
 }
+
+struct interval *interval_over(const struct interval_set *set, struct range range,
+                               struct interval *last)
+{
+    return last ? next_overlap(last, range) : first_overlap(set->root, range);
+}

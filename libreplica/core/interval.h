@@ -45,4 +45,9 @@ struct interval *interval_leave(struct interval_set *set, struct interval *inter
 /* Anything present (active or waiting) that overlaps? */
 bool interval_busy(const struct interval_set *set, struct range range);
 
+/* All that are present and overlap, by offset: the first, or the next after `last`; NULL: no more.
+ */
+struct interval *interval_over(const struct interval_set *set, struct range range,
+                               struct interval *last);
+
 #endif

@@ -30,6 +30,7 @@
     X(fua_not_sent, "a forced write is an ordinary one on the peer")                              \
     X(demoting_takes_more, "a request that comes during a demotion is begun")                     \
     X(inconsistent_read, "a guest reads from a disk that is not UpToDate")                        \
+    X(read_goes_back, "a read of a disk that was a target goes behind what the peer has shown")   \
     /* write.c, disks */                                                                          \
     X(failed_write_passed_on, "on-io-error pass_on keeps a disk that has failed a write")         \
     /* loss.c, attach.c: a disk goes and comes */                                                 \

@@ -286,6 +286,24 @@ void request_send(struct core *core, struct request *request)
 /* ---- reads
  * --------------------------------------------------------------------------------------- */
 
+/* P1: a write that the peer has may have been shown by a read through it, before our disk became
+ * UpToDate or after it could not read. A read of ours waits until our disk has that write too. */
+static bool is_ahead_of_disk(const struct core *core, const struct request *read)
+{
+    struct interval *over = NULL;
+
+    while ((over = interval_over(&core->intervals, read->piece, over))) {
+        const struct owner *owner = (const struct owner *)over;
+        const struct request *write = (const struct request *)owner;
+
+        if (owner->kind == OWNER_REQUEST && write->phase == REQUEST_FLIGHT &&
+            range_overlaps(write->piece, read->piece) && write->local == LEG_PENDING &&
+            (write->peer == LEG_DONE || write->peer == LEG_LOST))
+            return !MUTANT(read_goes_back);
+    }
+    return false;
+}
+
 static bool start_read(struct core *core, struct request *request)
 {
     if (core->loss.phase == LOSS_FAILING) {
@@ -296,6 +314,8 @@ static bool start_read(struct core *core, struct request *request)
     if ((core->disk == REPLICA_DISK_UPTODATE ||
          (MUTANT(inconsistent_read) && core_has_disk(core))) &&
         !request->unreadable) {
+        if (is_ahead_of_disk(core, request))
+            return false;
         request_queue_pop(&core->reads);
         request->phase = REQUEST_FLIGHT;
         request->local = LEG_PENDING;

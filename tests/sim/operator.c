@@ -22,6 +22,11 @@ static bool is_standalone(const struct sim_host *host)
     return host->status.connection == REPLICA_CONNECTION_STANDALONE;
 }
 
+static bool is_diskless(const struct sim_host *host)
+{
+    return host->status.disk == REPLICA_DISK_DISKLESS;
+}
+
 /* StandAlone for a reason that only a person can remove. */
 static bool has_refused(const struct sim_host *host)
 {
@@ -188,9 +193,9 @@ static void look_after_host(struct sim_host *host)
     if (host->hold && host->hold_until <= world->now)
         host->hold = false;
     if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&
-        host->status.disk != REPLICA_DISK_DISKLESS && !(shall_resolve(world) && has_refused(host)))
+        !is_diskless(host) && !(shall_resolve(world) && has_refused(host)))
         host_command(host, COMMAND_CONNECT, 0);
-    if (ready(host) && host->commands == 0 && host->status.disk == REPLICA_DISK_DISKLESS &&
+    if (ready(host) && host->commands == 0 && is_diskless(host) &&
         host->disk.fails_until <= world->now && host->disk.hangs_until <= world->now &&
         host->meta.in_flight == 0 && core_disk_idle(host->core))
         host_command(host, COMMAND_ATTACH, 0);
@@ -297,8 +302,9 @@ static void look_discard(struct sim_host *loser)
 }
 
 /* Both refuse each other, as they must after both went on alone. A person takes the role from
- * one, tries again, and if they still refuse gives the data of that one up. True: nobody else
- * shall touch them now. */
+ * one, tries again, and if they still refuse gives the data of that one up. A disk that one of them
+ * has lost meanwhile is attached first: `connect` refuses without it. True: nobody else shall touch
+ * them now. */
 static bool look_resolve(struct sim_world *world)
 {
     struct sim_host *loser = &world->host[1 - world->prefer];
@@ -307,7 +313,7 @@ static bool look_resolve(struct sim_world *world)
                         other->status.last_link_code == REPLICA_E_PEER_PRIMARY;
 
     if (!ready(loser) || !ready(other) || loser->commands || other->commands ||
-        !(has_refused(loser) || has_refused(other)))
+        is_diskless(loser) || is_diskless(other) || !(has_refused(loser) || has_refused(other)))
         return false;
     if (!is_standalone(loser) || !is_standalone(other)) {
         host_command(is_standalone(loser) ? loser : other, COMMAND_CONNECT, 0);

@@ -317,22 +317,57 @@ static void run_promote_both(struct sim_world *world)
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
 }
 
-/* Both went on alone: nobody merges them; one side gives up, and only what differs is copied. */
-static void run_split_brain(struct sim_world *world)
+/* Both have gone on alone and refuse each other. False: it failed. */
+static bool split_brain(struct sim_world *world)
 {
     if (!pair_start_reckless(world))
-        return;
+        return false;
     net_block(world, 3, 400 * MS);
     write_some(world, 0, 12, 0, 128);
     world->promoting = 1;
     host_command(&world->host[1], COMMAND_PROMOTE, 0);
     if (!expect(world, b_primary, SECOND, "the promotion of B"))
-        return;
+        return false;
     write_some(world, 1, 12, 0, 128);
     world->operator_off = true;
-    expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain");
+    return expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain");
+}
+
+static void operator_is_back(struct sim_world *world)
+{
     world->operator_off = false;
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+}
+
+/* Nobody merges them; one side gives up, and only what differs is copied. */
+static void run_split_brain(struct sim_world *world)
+{
+    if (split_brain(world))
+        operator_is_back(world);
+}
+
+static bool b_secondary(const struct sim_world *world)
+{
+    return world->host[1].status.role == REPLICA_ROLE_SECONDARY && world->demoting < 0;
+}
+
+static bool b_diskless(const struct sim_world *world)
+{
+    return world->host[1].status.disk == REPLICA_DISK_DISKLESS;
+}
+
+/* The same, and the disk of the side that shall give up is detached: it is attached first. */
+static void run_split_brain_diskless(struct sim_world *world)
+{
+    if (!split_brain(world))
+        return;
+    world->demoting = 1;
+    host_command(&world->host[1], COMMAND_DEMOTE, 0);
+    if (!expect(world, b_secondary, SECOND, "the demotion of B"))
+        return;
+    host_command(&world->host[1], COMMAND_DETACH, 0);
+    if (expect(world, b_diskless, SECOND, "the end of the detach"))
+        operator_is_back(world);
 }
 
 /* The wish to discard is good for one connection: nothing that is written after it is given up. */
@@ -392,6 +427,7 @@ static const struct scenario scenarios_link[] = {
     {"promote-during-connect", "promote while the link comes up", run_promote_during_connect},
     {"promote-both", "promote on both at once", run_promote_both},
     {"split-brain", "both wrote alone: refused, then resolved by hand", run_split_brain},
+    {"split-brain-diskless", "the same, and the loser has no disk", run_split_brain_diskless},
     {"discard-once", "connect --discard-my-data is good for one connection", run_discard_once},
     {"promoted-but-unwritten", "a second Primary that wrote nothing", run_promoted_but_unwritten},
 };

@@ -210,6 +210,62 @@ static void run_resize_cut(struct sim_world *world)
     expect(world, both_larger, 10 * SECOND, "the pair with its new size");
 }
 
+/* ---- a disk comes back ----------------------------------------------------------------------- */
+
+static bool reads_locally(const struct sim_world *world)
+{
+    return world->host[0].status.disk == REPLICA_DISK_UPTODATE;
+}
+
+static bool diskless(const struct sim_world *world)
+{
+    return world->host[0].status.disk == REPLICA_DISK_DISKLESS;
+}
+
+static bool paused(const struct sim_world *world)
+{
+    return world->host[0].status.replication == REPLICA_REPLICATION_PAUSED_SYNC_T;
+}
+
+static bool nothing_left_to_sync(const struct sim_world *world)
+{
+    return syncing(world) && world->host[0].status.out_of_sync_bytes == 0;
+}
+
+/* A Primary's disk becomes UpToDate while it is slow with a write that the guest has read through
+ * the peer already: what was seen once is seen ever after. */
+static void run_read_after_sync(struct sim_world *world)
+{
+    struct sim_host *primary = &world->host[0];
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    world->operator_off = true;
+    host_command(primary, COMMAND_DETACH, 0);
+    if (!expect(world, diskless, SECOND, "the end of a detach"))
+        return;
+    host_command(primary, COMMAND_PAUSE_SYNC, 0);
+    host_command(primary, COMMAND_ATTACH, 0);
+    if (!expect(world, paused, 5 * SECOND, "the resync of the disk that was let go"))
+        return;
+    write_some(world, 0, 4, 0, 8); /* so that the next write need not wait for the activity log */
+    host_command(primary, COMMAND_RESUME_SYNC, 0);
+    if (!expect(world, nothing_left_to_sync, 5 * SECOND, "the end of the resync"))
+        return;
+    primary->disk.stalled_until = world->now + 5 * MS;
+    guest_issue(primary, REPLICA_OP_WRITE, false, 0, 8);
+    primary->disk.stalled_until = 0;
+    guest_issue(primary, REPLICA_OP_READ, false, 0, 8);
+    expect(world, reads_locally, SECOND, "an UpToDate disk");
+    for (unsigned i = 0; i < 20 && !world->failed; i++) {
+        guest_issue(primary, REPLICA_OP_READ, false, 0, 8);
+        world_run(world, 100 * US);
+    }
+    expect(world, guests_idle, SECOND, "answers to the reads and the write");
+    world->operator_off = false;
+    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+}
+
 const struct scenario scenarios_disk[] = {
     {"resize-power", "power is lost as both hosts have switched to the larger metadata",
      run_resize_power},
@@ -218,5 +274,7 @@ const struct scenario scenarios_disk[] = {
     {"verify-flip", "a flipped bit is found, marked, and repaired from the Primary",
      run_verify_flip},
     {"verify-busy", "writes, handovers and cuts while it runs are no differences", run_verify_busy},
+    {"read-after-sync", "a Primary's disk becomes UpToDate under reads and writes",
+     run_read_after_sync},
 };
 const unsigned scenario_disk_count = sizeof scenarios_disk / sizeof scenarios_disk[0];

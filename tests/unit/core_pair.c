@@ -504,6 +504,17 @@ void pair_run_some(struct pair *pair, unsigned most)
     }
 }
 
+void pair_run_to(struct pair *pair, const char *line)
+{
+    int from = (int)pair->traced;
+    bool moved = true;
+
+    for (unsigned i = 0; pair_find(pair, from, line) < 0; i = 1 - i) {
+        ck_assert_msg(moved || i == 1, "never came: %s", line);
+        moved = run_one(&pair->node[i]) || (moved && i == 1);
+    }
+}
+
 void pair_advance(struct pair *pair, uint64_t by)
 {
     uint64_t end = pair->now + by;

@@ -107,6 +107,8 @@ void pair_free(struct pair *pair); /* asserts that no buffer was leaked */
 
 void pair_run(struct pair *pair);                     /* until nothing but held actions is left */
 void pair_run_some(struct pair *pair, unsigned most); /* carries out so many actions at most */
+/* Carries out what waits, one after the other, until this line is traced. */
+void pair_run_to(struct pair *pair, const char *line);
 void pair_step(struct pair_node *node, struct event *event);
 void pair_advance(struct pair *pair, uint64_t by); /* time goes on, with the timers it meets */
 void pair_cut(struct pair *pair, int code); /* both see the stream's end; messages are lost */

@@ -76,16 +76,23 @@ static unsigned check_tree(const struct interval *node, const struct interval *p
 static void compare(const struct interval_set *set, const struct model *model, uint64_t *seed)
 {
     struct range probe = {unit_below(seed, 1000), 1 + unit_below(seed, 100)};
-    bool busy = false;
+    unsigned over = 0, found = 0;
+    struct interval *last = NULL;
 
     REQUIRE(set->count == model->count);
     REQUIRE(check_tree(set->root, NULL) == model->count);
     for (unsigned i = 0; i < model->count; i++) {
         REQUIRE(model->present[i]->present);
         REQUIRE(model->present[i]->active == model->active[i]);
-        busy |= range_overlaps(model->present[i]->range, probe);
+        if (range_overlaps(model->present[i]->range, probe))
+            over++;
     }
-    REQUIRE(interval_busy(set, probe) == busy);
+    REQUIRE(interval_busy(set, probe) == (over > 0));
+    while ((last = interval_over(set, probe, last))) {
+        REQUIRE(range_overlaps(last->range, probe));
+        found++;
+    }
+    REQUIRE(found == over);
 }
 
 /* `space` is how many offsets there are: few of them mean many overlaps. */

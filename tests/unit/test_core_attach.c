@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_core_attach.c - a Primary gets its disk back while its guest goes on: what the old disk, the
+ * peer and the new disk are asked for at that time; two cores over a queue, see core_pair.h.
+ */
+#include <string.h>
+
+#include "core_pair.h"
+#include "unit.h"
+
+#define DATA_BYTES ((uint64_t)16 << 20)
+
+/* A is Primary and has lost its disk; the guest goes on through B. */
+static struct pair *diskless(void)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 2);
+    pair_run(pair);
+    pair->node[PAIR_A].fail_write = 0;
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    return pair;
+}
+
+/* ---- reads ------------------------------------------------------------------------------------
+ */
+
+/* P1: the resync of a Primary ends while a write is on the peer's disk and not yet on its own. A
+ * read through the peer has shown that write already; one from its own disk must not go back
+ * behind it. */
+START_TEST(test_read_after_sync)
+{
+    struct pair *pair = diskless();
+    unsigned write, read;
+
+    pair->node[PAIR_A].hold = HOLD_FLUSH; /* the resync comes to its last flush, and not past it */
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 10ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_INCONSISTENT);
+    pair->node[PAIR_A].hold = HOLD_FLUSH | HOLD_WRITE;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 3);
+    pair_run(pair);
+    ck_assert(!pair->request[write].done);
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+
+    pair->node[PAIR_A].hold = HOLD_WRITE;
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+    pair_run(pair);
+    ck_assert(!pair->request[read].done);
+    pair_cut(pair, REPLICA_E_LINK); /* and no more when the peer is lost */
+    pair_run(pair);
+    ck_assert(!pair->request[read].done);
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done && pair->request[read].done);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+    pair_free(pair);
+}
+END_TEST
+
+/* The same where a read goes through the peer because the disk could not read, and stays. */
+START_TEST(test_read_after_error)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+    unsigned write, read;
+
+    pair_clear(pair);
+    pair->policies.on_io_error = CORE_IO_ERROR_PASS_ON;
+    pair_restart(pair);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    pair->node[PAIR_A].hold = HOLD_READ | HOLD_WRITE;
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 3);
+    pair_run(pair);
+    ck_assert(!pair->request[write].done);
+    pair->node[PAIR_A].hold = HOLD_WRITE;
+    pair->node[PAIR_A].fail_read = REPLICA_E_IO;
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+    pair->node[PAIR_A].fail_read = 0;
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+    pair_run(pair);
+    ck_assert(!pair->request[read].done);
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done && pair->request[read].done);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+    pair_free(pair);
+}
+END_TEST
+
+/* ---- the old disk, and the new one -------------------------------------------------------------
+ */
+
+/* Of the reads of an attach that fails the others fail after it: they say nothing about the bitmap,
+ * and the next attach writes none of its blocks that do not exist. */
+START_TEST(test_attach_fails_in_the_log)
+{
+    struct pair *pair = diskless();
+    struct pair_node *a = &pair->node[PAIR_A];
+    uint64_t end = a->layout.bitmap_offset + a->layout.bitmap_bytes;
+
+    memset(a->meta + end, 0x5a, a->meta_bytes - end);
+    pair_ask(pair, PAIR_A, COMMAND_ATTACH, 0);
+    pair_run_to(pair, "a: read activity-log");
+    a->fail_meta = REPLICA_E_IO;
+    pair_run(pair);
+    ck_assert_int_eq(a->answer_code, REPLICA_E_IO);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    a->fail_meta = 0;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DOWN, 0), 0); /* writes what is marked */
+    for (uint64_t i = end; i < a->meta_bytes; i++)
+        ck_assert_msg(a->meta[i] == 0x5a, "byte %lu is written", (unsigned long)i);
+    pair_free(pair);
+}
+END_TEST
+
+/* A write that was logged on the old disk is still with the peer when the new disk's log begins:
+ * it has no reference there to give back. */
+START_TEST(test_logged_on_the_old_disk)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+    unsigned write;
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    pair->node[PAIR_B].hold = HOLD_WRITE;
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 2);
+    pair_run(pair);
+    pair->node[PAIR_A].fail_write = 0;
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    pair_ask(pair, PAIR_A, COMMAND_ATTACH, 0);
+    pair_run(pair);
+    ck_assert(!pair->node[PAIR_A].answered && !pair->request[write].done); /* it drains */
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert(pair->node[PAIR_A].answered && pair->request[write].done);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, 0);
+    ck_assert_int_eq(pair->request[write].code, REPLICA_E_IO);
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = 0;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(memcmp(pair->node[0].data, pair->node[1].data, DATA_BYTES), 0);
+    pair_free(pair);
+}
+END_TEST
+
+/* P1: the peer, which alone has the guest's data, is lost in the last step of a resync, with a
+ * write under way. When our disk has that write, the peer is back and our disk counts: the write
+ * has failed all the same, for nobody had recorded that loss. */
+START_TEST(test_write_over_a_reconnect)
+{
+    struct pair *pair = diskless();
+    struct pair_node *a = &pair->node[PAIR_A];
+    unsigned write;
+
+    a->hold = HOLD_FLUSH;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 3);
+    pair_advance(pair, 10ull * PAIR_SECOND);
+    ck_assert(pair->request[write].done);
+    a->hold = HOLD_WRITE;
+    pair_run_to(pair, "a: write superblock");
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_INCONSISTENT);
+    a->hold = HOLD_WRITE | HOLD_META;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 4);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    a->hold = HOLD_WRITE;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    a->hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    ck_assert_int_eq(pair->request[write].code, REPLICA_E_IO);
+    pair_free(pair);
+}
+END_TEST
+
+UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error, test_attach_fails_in_the_log,
+          test_logged_on_the_old_disk, test_write_over_a_reconnect)
