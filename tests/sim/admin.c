@@ -90,7 +90,7 @@ void admin_handler(struct sim_host *host, uint32_t argument)
     event.handler_done.handler = (enum core_handler)(argument & 0xff);
     event.handler_done.serial = argument >> 8;
     if (event.handler_done.handler == HANDLER_FENCE_PEER)
-        event.handler_done.status = fence(host);
+        policy_fenced(host, event.handler_done.status = fence(host));
     else
         event.handler_done.status = sim_chance(host->world, 16);
     TRACE(host->world, "%c: handler %d ends with %d", 'A' + host->index,

@@ -65,6 +65,8 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
         .fencing = profile->fencing,
         .disk_timeout = profile->disk_timeout,
         .on_io_error = profile->pass_on ? CORE_IO_ERROR_PASS_ON : CORE_IO_ERROR_DETACH,
+        .after_sb = policy_of(host),
+        .rr_conflict = profile->rr_conflict,
         .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE : CORE_PEER_LOSS_CONTINUE};
 
     if (profile->csums)

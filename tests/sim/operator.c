@@ -129,6 +129,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
                        const char *text)
 {
     (void)text;
+    policy_answered(host, kind, code);
     switch (kind) {
     case COMMAND_PROMOTE:
         promoted(host, code);

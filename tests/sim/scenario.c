@@ -2,7 +2,7 @@
 /*
  * scenario.c - runs the schedules that were written by hand, each for one known wound, and holds
  * those about the link and the operator; scenario_crash.c has those about crashes,
- * scenario_disk.c those about disks.
+ * scenario_disk.c those about disks, scenario_role.c those about the Primary role.
  *
  * Each is run with several seeds: latencies, and with them the interleaving, differ. All end as a
  * random schedule does: no more faults, and the pair must converge.
@@ -404,7 +404,10 @@ const struct scenario *scenario_at(unsigned index)
     if (index < scenario_crash_count)
         return &scenarios_crash[index];
     index -= scenario_crash_count;
-    return index < scenario_disk_count ? &scenarios_disk[index] : NULL;
+    if (index < scenario_disk_count)
+        return &scenarios_disk[index];
+    index -= scenario_disk_count;
+    return index < scenario_role_count ? &scenarios_role[index] : NULL;
 }
 
 int scenario_run(struct sim_world *world, const struct scenario *scenario, uint64_t seed)

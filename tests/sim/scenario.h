@@ -34,5 +34,7 @@ extern const struct scenario scenarios_crash[];
 extern const unsigned scenario_crash_count;
 extern const struct scenario scenarios_disk[];
 extern const unsigned scenario_disk_count;
+extern const struct scenario scenarios_role[];
+extern const unsigned scenario_role_count;
 
 #endif

@@ -21,6 +21,7 @@
 #include "libreplica/core/actlog.h"
 #include "libreplica/core/core.h"
 #include "libreplica/core/lineage.h"
+#include "policy.h"
 #include "single.h"
 
 #define US UINT64_C(1000)
@@ -297,7 +298,8 @@ struct sim_oracle {
     bool forced[SIM_HOSTS];    /* the promotion under way is forced */
     bool robbed[SIM_HOSTS];    /* its guest lost the only copy, and no flush has failed since */
     uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
-    bool established;          /* as of the last look */
+    struct sim_policy policy[SIM_HOSTS];
+    bool established; /* as of the last look */
     struct sim_pace {
         uint32_t process;
         uint64_t next;                    /* no question before */
@@ -318,6 +320,9 @@ struct sim_profile {
     bool wire;     /* messages are encoded and decoded on their way */
     bool shuffle;  /* actions of one step in random order */
     enum core_fencing fencing;
+    struct split_policies after_sb; /* as A has them */
+    bool after_sb_differs;          /* B has others */
+    enum core_rr_conflict rr_conflict;
     bool freeze; /* on-peer-loss freeze */
     bool paced;  /* with the rates below; else as fast as it goes */
     uint64_t rate_max, rate_min;
