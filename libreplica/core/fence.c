@@ -104,11 +104,12 @@ static enum replica_disk peer_disk_by(const struct core *core, int status)
         return REPLICA_DISK_OUTDATED;
     case 5: /* cannot be reached, assumed dead: enough for a disk that was UpToDate by then, and
                not by a handshake since, in which the peer was alive */
-        return core->disk == REPLICA_DISK_UPTODATE && core->fence.was_uptodate
+        return (core->disk == REPLICA_DISK_UPTODATE && core->fence.was_uptodate) ||
+                       MUTANT(fence_dead_is_enough)
                    ? REPLICA_DISK_OUTDATED
                    : REPLICA_DISK_UNKNOWN;
     default: /* 6: is Primary; all else: the handler is broken */
-        return REPLICA_DISK_UNKNOWN;
+        return MUTANT(fence_failure_counts) ? REPLICA_DISK_OUTDATED : REPLICA_DISK_UNKNOWN;
     }
 }
 
@@ -152,9 +153,10 @@ bool fence_holds(const struct core *core)
 {
     if (core->loss.resumed)
         return false;
-    if (core->config.on_peer_loss == CORE_PEER_LOSS_FREEZE)
+    if (core->config.on_peer_loss == CORE_PEER_LOSS_FREEZE && !MUTANT(freeze_ignored))
         return true;
-    return core->config.fencing == CORE_FENCING_RESOURCE_AND_STONITH && !is_outdated(core);
+    return core->config.fencing == CORE_FENCING_RESOURCE_AND_STONITH && !is_outdated(core) &&
+           !MUTANT(fence_not_awaited);
 }
 
 /* ---- promotion without the peer ------------------------------------------------------------ */
@@ -180,7 +182,7 @@ bool fence_promotes(struct core *core)
     struct fence *fence = &core->fence;
     bool forced = core->command.flags & COMMAND_FORCE;
 
-    if (!fence_judges(core))
+    if (!fence_judges(core) || (MUTANT(promoted_unfenced) && core->disk == REPLICA_DISK_UPTODATE))
         return true;
     if (!is_outdated(core) && (fence->phase == FENCE_NONE || !fence->promoting))
         ask(core, true);

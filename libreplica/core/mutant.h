@@ -67,6 +67,29 @@
     X(demote_undrained, "a demotion does not wait for the requests under way")                    \
     X(demote_unflushed, "a demotion does not wait for the flush of both nodes")                   \
     X(discard_outlives, "connect --discard-my-data is good for every later divergence")           \
+    X(refusal_unheard, "a node becomes Primary although its peer does not grant it")              \
+    /* handover.c */                                                                              \
+    X(handover_unconfirmed, "the role is handed over before both nodes have flushed")             \
+    X(handover_not_durable, "the role is handed over before Secondary is on disk")                \
+    X(handover_keeps_role, "the giver of the role stays Primary")                                 \
+    X(handover_keeps_epoch, "the giver of the role does not record the new epoch")                \
+    X(handover_of_running, "the role is taken from a guest that runs")                            \
+    X(handover_taken_alone, "the taker goes on alone when the link is lost in a handover")        \
+    X(handover_back_unwritten, "a giver that keeps the role is Secondary on its disk")            \
+    /* fence.c */                                                                                 \
+    X(fence_not_awaited, "resource-and-stonith does not freeze until the peer is fenced")         \
+    X(fence_failure_counts, "a fence-peer handler that has failed has fenced the peer")           \
+    X(fence_dead_is_enough, "a peer assumed dead counts as fenced for any disk")                  \
+    X(fence_outlives, "a peer that was fenced once counts as fenced for ever")                    \
+    X(promoted_unfenced, "a node that is UpToDate is promoted before its peer is fenced")         \
+    X(freeze_ignored, "on-peer-loss freeze goes on alone")                                        \
+    /* invalidate.c */                                                                            \
+    X(invalidate_not_durable, "invalidate is answered before it is on disk")                      \
+    X(invalidate_unmarked, "invalidate marks no block")                                           \
+    X(invalidate_stays, "invalidate does not meet the peer anew")                                 \
+    X(invalidate_remote_stays, "invalidate-remote does not meet the peer anew")                   \
+    X(invalidate_of_primary, "a Primary gives its data up when its peer asks for it")             \
+    X(outdate_not_durable, "outdate is answered before it is on disk")                            \
     /* handshake.c */                                                                             \
     X(no_hello_flush, "a session begins before what the older one left is durable")               \
     X(full_sync_unmarked, "a full sync copies only what the bitmap names")                        \

@@ -27,7 +27,8 @@ void verdict_prepare(struct core *core)
 {
     core->super.epoch = common_epoch(core);
     core->super.flags |= METADATA_CONNECTED;
-    core->super.flags &= ~(uint32_t)METADATA_PEER_OUTDATED;
+    if (!MUTANT(fence_outlives))
+        core->super.flags &= ~(uint32_t)METADATA_PEER_OUTDATED;
     core->super.peer_bytes = core->session.state.data_bytes;
     core->session.ticket = persist_super(core);
     core->session.phase = SESSION_PREPARE;
