@@ -100,6 +100,15 @@
     X(split_guessed, "after a split brain the node whose name comes first wins")                  \
     X(bitmap_generation_lost, "a new generation does not remember which one the peer has")        \
     X(generation_not_adopted, "a target keeps its own generation")                                \
+    /* split.c, verdict.c */                                                                      \
+    X(split_least_is_most, "discard-least-changes discards the most")                             \
+    X(split_younger_is_older, "discard-younger-primary discards the older one's data")            \
+    X(split_both_changed, "discard-zero-changes discards data that were changed")                 \
+    X(split_secondary_stays, "discard-secondary names the Primary")                               \
+    X(split_unagreed, "an after-sb policy counts although the peer has another")                  \
+    X(split_untold, "the after-sb policies are not told to the peer")                             \
+    X(primary_overwritten, "a Primary becomes a target while its guest uses its data")            \
+    X(pri_lost_by_chance, "pri-lost-after-sb is run on a Primary that has won")                   \
     /* resync.c */                                                                                \
     X(resync_reads_past, "the source reads for the resync while a guest writes the same blocks")  \
     X(resync_lands_late, "resync data may land over a newer write of the guest")                  \

@@ -83,6 +83,13 @@ static int fence(struct sim_host *host)
     return 7;
 }
 
+/* What the scripts of pri-lost and pri-lost-after-sb do to a Primary that has lost. */
+static void reboot(struct sim_host *host)
+{
+    host_crash(host, true);
+    host->boot_at = host->world->now + sim_below(host->world, 50) * MS;
+}
+
 void admin_handler(struct sim_host *host, uint32_t argument)
 {
     struct event event = {.kind = EVENT_HANDLER_DONE};
@@ -97,4 +104,7 @@ void admin_handler(struct sim_host *host, uint32_t argument)
           (int)event.handler_done.handler, event.handler_done.status);
     if (host->up)
         host_event(host, &event);
+    if (event.handler_done.handler == HANDLER_PRI_LOST ||
+        event.handler_done.handler == HANDLER_PRI_LOST_AFTER_SB)
+        reboot(host);
 }

@@ -80,6 +80,10 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
     }
     if (profile->fencing != CORE_FENCING_DONT_CARE)
         config->handlers |= 1u << HANDLER_FENCE_PEER;
+    if (profile->after_sb.one == SPLIT_1PRI_CALL_PRI_LOST ||
+        profile->after_sb.two == SPLIT_2PRI_CALL_PRI_LOST ||
+        profile->rr_conflict == CORE_RR_CONFLICT_CALL_PRI_LOST)
+        config->handlers |= 1u << HANDLER_PRI_LOST | 1u << HANDLER_PRI_LOST_AFTER_SB;
     if (profile->handlers)
         config->handlers |= 1u << HANDLER_BEFORE_RESYNC_TARGET | 1u << HANDLER_AFTER_RESYNC_TARGET |
                             1u << HANDLER_UNFENCE_PEER;
@@ -279,6 +283,7 @@ static void host_act(struct sim_host *host, const struct action *action)
         host_answer(host, action);
         break;
     case ACTION_HANDLER:
+        policy_handler(host, action->handler.handler);
         world_at(world, SIM_HANDLER, host->index, world->now + sim_below(world, 20) * MS,
                  (uint32_t)action->handler.handler | action->handler.serial << 8, host->process);
         break;

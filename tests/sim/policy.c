@@ -20,6 +20,18 @@ static struct sim_policy *policy(struct sim_host *host)
     return &host->world->oracle.policy[host->index];
 }
 
+void policy_draw(struct sim_world *world)
+{
+    struct sim_profile *profile = &world->profile;
+
+    profile->after_sb.none = (enum split_0pri)sim_below(world, SPLIT_0PRI_COUNT);
+    profile->after_sb.one = (enum split_1pri)sim_below(world, SPLIT_1PRI_COUNT);
+    profile->after_sb.two = (enum split_2pri)sim_below(world, SPLIT_2PRI_COUNT);
+    profile->after_sb_differs = sim_chance(world, 4);
+    profile->rr_conflict =
+        sim_chance(world, 2) ? CORE_RR_CONFLICT_CALL_PRI_LOST : CORE_RR_CONFLICT_DISCONNECT;
+}
+
 /* ---- fencing, on-peer-loss ----------------------------------------------------------------- */
 
 /* 3 Inconsistent, 4 Outdated, 7 shot; 5, not to be reached, for a disk that is UpToDate. */
@@ -190,6 +202,23 @@ static enum loser after_split(struct sim_host *host)
     if (a_primary || b_primary)
         return by_1pri(words.one, as_0pri, a_primary ? LOSER_B : LOSER_A);
     return as_0pri;
+}
+
+/* pri-lost-after-sb is for a Primary that after-sb-0pri names, and for nobody else. */
+void policy_handler(struct sim_host *host, enum core_handler handler)
+{
+    const struct sim_policy *a, *b;
+
+    if (handler == HANDLER_PRI_LOST && host->status.role != REPLICA_ROLE_PRIMARY)
+        sim_violation(host->world, "rr-conflict", "%c: pri-lost is run, and it is no Primary",
+                      'A' + host->index);
+    if (handler != HANDLER_PRI_LOST_AFTER_SB || !both_told(host, &a, &b))
+        return;
+    if (policy(host)->told.role != REPLICA_ROLE_PRIMARY || host->world->profile.after_sb_differs ||
+        by_0pri(host->world->profile.after_sb.none, &a->told, &b->told) !=
+            (host->index == 0 ? LOSER_A : LOSER_B))
+        sim_violation(host->world, "after-sb", "%c: pri-lost-after-sb is run, and it has not lost",
+                      'A' + host->index);
 }
 
 bool policy_gives_up(struct sim_host *host)

@@ -23,6 +23,9 @@ struct sim_policy {
     struct wire_state told;
 };
 
+/* Draws what the profile says about split brains. */
+void policy_draw(struct sim_world *world);
+
 /* What happens to a host that is to be judged later. */
 void policy_fenced(struct sim_host *host, int status); /* the exit status of fence-peer */
 void policy_answered(struct sim_host *host, enum command_kind kind, int code);
@@ -33,6 +36,7 @@ void policy_stepped(struct sim_host *host, const struct core_status *before);
 void policy_alone(struct sim_host *host, uint32_t stamp); /* a write completes without the peer */
 void policy_promoted(struct sim_host *host);
 void policy_target(struct sim_host *host); /* it becomes one in a handshake */
+void policy_handler(struct sim_host *host, enum core_handler handler); /* is run */
 /* The policy after a split brain says that what this host has changed gives way. */
 bool policy_gives_up(struct sim_host *host);
 

@@ -186,6 +186,80 @@ static void run_fencing_promote(struct sim_world *world)
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
 }
 
+/* ---- after a split brain ------------------------------------------------------------------- */
+
+static bool answered(const struct sim_world *world)
+{
+    return world->host[0].commands == 0 && world->host[1].commands == 0;
+}
+
+/* Both went on alone; then both, one or neither is Primary when they meet. */
+static bool split(struct sim_world *world)
+{
+    if (!pair_boot(world) || !expect(world, established, 5 * SECOND, "Established"))
+        return false;
+    write_some(world, 0, 8, 0, world->profile.sectors);
+    net_block(world, 3, 400 * MS);
+    write_some(world, 0, 4 + 4 * sim_below(world, 4), 0, 64u << sim_below(world, 5));
+    world->promoting = 1;
+    host_command(&world->host[1], COMMAND_PROMOTE, 0);
+    if (!expect(world, b_primary, SECOND, "the promotion of B"))
+        return false;
+    write_some(world, 1, 4 * sim_below(world, 5), 0, 64u << sim_below(world, 5));
+    world->operator_off = true;
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (sim_chance(world, 2)) {
+            world->demoting = (int32_t)i;
+            host_command(&world->host[i], COMMAND_DEMOTE, 0);
+            expect(world, answered, SECOND, "the demotion");
+        }
+    return !world->failed;
+}
+
+static bool met_or_refused(const struct sim_world *world)
+{
+    bool met = true;
+
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        met = met && world->host[i].up &&
+              world->host[i].status.replication == REPLICA_REPLICATION_ESTABLISHED;
+    return met || one_standalone(world) || !world->host[0].up || !world->host[1].up;
+}
+
+static void run_after_sb(struct sim_world *world)
+{
+    world->profile = quiet_profile;
+    world->profile.reckless = true;
+    policy_draw(world);
+    if (!split(world))
+        return;
+    expect(world, met_or_refused, 5 * SECOND, "what the policy says, or a person who decides");
+    world->operator_off = false;
+    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+}
+
+/* Each of the other words where nobody is Primary. */
+static void run_after_sb_0pri(struct sim_world *world)
+{
+    world->profile = quiet_profile;
+    world->profile.reckless = true;
+    world->profile.after_sb.none = (enum split_0pri)(1 + world->seed % (SPLIT_0PRI_COUNT - 1));
+    if (!split(world))
+        return;
+    for (unsigned i = 0; i < SIM_HOSTS && !world->failed; i++) {
+        if (world->host[i].status.role != REPLICA_ROLE_PRIMARY)
+            continue;
+        world->demoting = (int32_t)i;
+        host_command(&world->host[i], COMMAND_DEMOTE, 0);
+        expect(world, answered, SECOND, "the demotion");
+    }
+    expect(world, met_or_refused, 5 * SECOND, "what the policy says, or a person who decides");
+    if (one_standalone(world) && world->profile.after_sb.none != SPLIT_0PRI_DISCARD_ZERO_CHANGES)
+        sim_violation(world, "after-sb", "a person is asked, and the policy decides");
+    world->operator_off = false;
+    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+}
+
 const struct scenario scenarios_role[] = {
     {"handover-cut", "the link is lost during a handover, then power", run_handover_cut},
     {"handover-power", "power is lost right after a handover", run_handover_power},
@@ -193,6 +267,8 @@ const struct scenario scenarios_role[] = {
     {"invalidate-refused", "the data of a Primary are not given up", run_invalidate_refused},
     {"fencing", "resource-only: goes on, and fences meanwhile", run_fencing_resource},
     {"fencing-stonith", "resource-and-stonith: stands still until fenced", run_fencing_stonith},
+    {"after-sb", "what the policies say after a split brain", run_after_sb},
+    {"after-sb-0pri", "each of them where nobody is Primary", run_after_sb_0pri},
     {"fencing-promote", "no promotion before the peer is fenced", run_fencing_promote},
 };
 const unsigned scenario_role_count = sizeof scenarios_role / sizeof scenarios_role[0];
