@@ -83,9 +83,13 @@ static int fence(struct sim_host *host)
     return 7;
 }
 
-/* What the scripts of pri-lost and pri-lost-after-sb do to a Primary that has lost. */
+/* What the scripts of pri-lost and pri-lost-after-sb do to a Primary that has lost, if nobody was
+ * faster. */
 static void reboot(struct sim_host *host)
 {
+    if (host->status.role != REPLICA_ROLE_PRIMARY ||
+        host->status.connection != REPLICA_CONNECTION_STANDALONE)
+        return;
     host_crash(host, true);
     host->boot_at = host->world->now + sim_below(host->world, 50) * MS;
 }

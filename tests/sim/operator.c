@@ -185,6 +185,8 @@ static void look_after_host(struct sim_host *host)
             host_boot(host);
         return;
     }
+    if (!host->attached && !host->frozen && host->commands == 0)
+        host_command(host, COMMAND_ATTACH, 0); /* it has failed; a disk may be well again */
     if (host->hold && host->hold_until <= world->now)
         host->hold = false;
     if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&

@@ -70,8 +70,10 @@ static void run_handover_power(struct sim_world *world)
         write_some(world, here, 12, 0, world->profile.sectors);
         migrate_begin(world);
         world->migration.fails = false;
-        expect(world, here ? a_primary : b_primary, 5 * SECOND, "the guest over there");
-        power(world, here, sim_below(world, 20) * MS);
+        if (!expect(world, migration_over, 5 * SECOND, "the end of the migration"))
+            return;
+        if (world->host[1 - here].guest.running) /* xl may have been killed */
+            power(world, here, sim_below(world, 20) * MS);
         expect(world, established, 10 * SECOND, "Established again");
     }
 }
