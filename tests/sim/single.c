@@ -18,7 +18,7 @@
  * alone and loses its disk has lost what only that disk had, whatever the core does.
  *
  * There is no fault "this allocation fails". The core takes all its memory in core_new
- * (test_core.c fails each of those); what comes later is a buffer that the shell owes it, for a
+ * (test_core_new.c fails each of those); what comes later is a buffer that the shell owes it, for a
  * read without one or for a message's data, and a shell that has none free waits for one
  * (driver_disk.c, link.c): to the core that is a slow disk or a slow link.
  *
