@@ -234,7 +234,8 @@ struct sim_guest {
     bool held;      /* the shell takes nothing from its ring: the role is on its way, or gone */
     uint32_t incarnation;
     uint32_t in_flight, depth;
-    bool thinking; /* a SIM_GUEST entry is in the queue */
+    uint32_t failed; /* answers with an error */
+    bool thinking;   /* a SIM_GUEST entry is in the queue */
     struct sim_request request[SIM_GUEST_DEPTH];
 };
 
