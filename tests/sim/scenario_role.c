@@ -178,9 +178,11 @@ static void run_fencing_promote(struct sim_world *world)
         host_boot(&world->host[1]);
     }
     world_run(world, 40 * MS);
-    world->promoting = 1;
-    host_command(&world->host[1], COMMAND_PROMOTE, 0);
-    world_run(world, 100 * MS);
+    if (world->host[1].attached) { /* else the old Primary has fenced it at the start */
+        world->promoting = 1;
+        host_command(&world->host[1], COMMAND_PROMOTE, 0);
+        world_run(world, 100 * MS);
+    }
     if (b_primary(world))
         write_some(world, 1, 8, 0, 64);
     world->operator_off = false;
