@@ -305,13 +305,19 @@ static void begin_close(struct device *device)
     enter(device, DEVICE_CLOSING);
 }
 
-static void finish(struct device *device)
+/* A frontend that has closed its end may have asked for something just before, and Linux's waits
+ * for the answer for ever, with the detachment of its disk. So its rings are served until they are
+ * quiet. One that has gone, or whose role has, is owed nothing more. */
+static void finish(struct device *device, enum xenbus_state frontend)
 {
-    if (!device->vbd || vbd_idle(device->vbd)) {
+    bool serve = device->vbd && frontend == XENBUS_CLOSED && !device->held;
+
+    if (!device->vbd || (!serve && vbd_idle(device->vbd))) {
         close_now(device);
         return;
     }
-    vbd_stop(device->vbd);
+    if (!serve)
+        vbd_stop(device->vbd);
     write_state(device, XENBUS_CLOSING);
     enter(device, DEVICE_DRAINING);
     device_look_by(device, device_now(device) + DRAIN_LOOK);
@@ -324,13 +330,14 @@ static void wait_out(struct device *device)
 
     if (device->state == DEVICE_CLOSING && device->leaving) {
         if (!device->vbd || passed >= CLOSE_GRACE)
-            finish(device);
+            finish(device, XENBUS_UNKNOWN);
         else
             device_look_by(device, device->since + CLOSE_GRACE);
     }
     if (device->state == DEVICE_DRAINING) {
         passed = device_now(device) - device->since;
-        if (!device->vbd || vbd_idle(device->vbd) || passed >= CLOSE_DRAIN)
+        if (!device->vbd || passed >= CLOSE_DRAIN ||
+            (passed >= DRAIN_LOOK && vbd_quiet(device->vbd)))
             close_now(device);
         else
             device_look_by(device, device_now(device) + DRAIN_LOOK);
@@ -348,7 +355,7 @@ void device_leave(struct device *device)
     case DEVICE_OFFERED:
     case DEVICE_HELD:
     case DEVICE_RESUMING:
-        finish(device);
+        finish(device, XENBUS_UNKNOWN);
         break;
     case DEVICE_CONNECTED:
         begin_close(device);
@@ -402,7 +409,7 @@ static void act(struct device *device, enum xenbus_state frontend)
         begin_close(device);
         break;
     case FINISH:
-        finish(device);
+        finish(device, frontend);
         break;
     }
 }

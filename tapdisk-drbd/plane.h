@@ -69,6 +69,9 @@ void vbd_stop(struct vbd *vbd);
 void vbd_go_on(struct vbd *vbd);
 /* Nothing is under way. */
 bool vbd_idle(const struct vbd *vbd);
+/* Nothing is under way, every answer was shown, and a vbd that is not stopped has no request in its
+ * rings. */
+bool vbd_quiet(struct vbd *vbd);
 /* Lets go of everything of the guest's; the journal's file stays. The pointer is invalid
  * afterwards. */
 void vbd_disconnect(struct vbd *vbd);

@@ -98,6 +98,8 @@ void queue_detach(struct queue *queue);
 /* Frees the memory. */
 void queue_free(struct queue *queue);
 
+/* No request waits in the ring, none is half way, and the guest has been shown every answer. */
+bool queue_quiet(struct queue *queue);
 /* Takes requests and moves those that wait, as far as it goes; then unmasks. */
 void queue_pass(struct queue *queue, uint64_t now);
 void queue_push(struct queue *queue);

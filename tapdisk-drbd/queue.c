@@ -367,6 +367,14 @@ static void settle(struct queue *queue, unsigned taken, unsigned most, uint64_t 
         unmask_in_time(queue, now);
 }
 
+bool queue_quiet(struct queue *queue)
+{
+    if (queue->ring.broken)
+        return true;
+    return !queue->kicked && !queue->pending && !ring_has_news(&queue->ring) &&
+           (queue->vbd->stopped || !ring_final_check(&queue->ring));
+}
+
 void queue_pass(struct queue *queue, uint64_t now)
 {
     unsigned taken = 0, most = queue->ring.entries * 2, some = 0;

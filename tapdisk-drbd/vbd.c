@@ -113,6 +113,16 @@ bool vbd_idle(const struct vbd *vbd)
     return vbd->active == 0;
 }
 
+bool vbd_quiet(struct vbd *vbd)
+{
+    if (vbd->active != 0)
+        return false;
+    for (unsigned i = 0; i < vbd->queue_count; i++)
+        if (!queue_quiet(&vbd->queues[i]))
+            return false;
+    return true;
+}
+
 void vbd_released(struct vbd *vbd)
 {
     vbd->active--;

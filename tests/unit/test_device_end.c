@@ -13,6 +13,15 @@
 /* ---- going
  * ---------------------------------------------------------------------------------------- */
 
+/* Our end follows once its rings have been quiet for a moment. */
+static void frontend_closes(void)
+{
+    put(FRONT, "state", "6");
+    turns(2);
+    pass(SECOND / 10);
+    expect_node(BACK, "state", "6");
+}
+
 /* Frontend closes, comes again on the same nodes (kexec, driver reload). */
 START_TEST(frontend_reconnects)
 {
@@ -24,9 +33,7 @@ START_TEST(frontend_reconnects)
         put(FRONT, "state", "5");
         turns(2);
         expect_node(BACK, "state", "5");
-        put(FRONT, "state", "6");
-        turns(2);
-        expect_node(BACK, "state", "6");
+        frontend_closes();
         ck_assert_uint_eq(usage().mapped_pages, 0);
         put(FRONT, "state", "1");
         turns(2);
@@ -45,9 +52,7 @@ START_TEST(frontend_skips_states)
     struct front front;
 
     connect_all(&front);
-    put(FRONT, "state", "6");
-    turns(2);
-    expect_node(BACK, "state", "6");
+    frontend_closes();
     frontend_publishes(FRONT, &front, 7);
     expect_node(BACK, "state", "4");
     works(&front);
@@ -180,9 +185,41 @@ START_TEST(served_while_closing)
     toolstack_removes(false);
     expect_node(BACK, "state", "5");
     works(&front);
+    frontend_closes();
+}
+END_TEST
+
+/* Linux says Closed with requests under way, sends those that it had queued once these are
+ * answered, and waits for all of them before it lets the disk go. */
+START_TEST(closed_with_requests_under_way)
+{
+    struct front front;
+    struct front_segment segment = {DATA, 0, 7};
+    struct front_response response;
+
+    connect_all(&front);
+    fake_grant(DATA, 7, true);
+    fake_replica_hold(replica, true);
+    front_put(&front, BLKIF_WRITE, 1, 0, &segment, 1);
+    front_push(&front, false);
+    turns(2);
+    toolstack_removes(false);
     put(FRONT, "state", "6");
+    turns(2);
+    expect_node(BACK, "state", "5");
+    fake_replica_hold(replica, false);
+    turns(2);
+    ck_assert(front_take(&front, &response));
+    ck_assert_uint_eq(response.id, 1);
+    front_put(&front, BLKIF_WRITE, 2, 0, &segment, 1);
+    front_push(&front, false);
     turns(3);
+    ck_assert(front_take(&front, &response));
+    ck_assert_uint_eq(response.id, 2);
+    ck_assert_int_eq(response.status, 0);
+    pass(SECOND / 10);
     expect_node(BACK, "state", "6");
+    ck_assert_uint_eq(usage().mapped_pages, 0);
 }
 END_TEST
 
@@ -191,9 +228,7 @@ START_TEST(toolstack_closes_what_is_closed)
     struct front front;
 
     connect_all(&front);
-    put(FRONT, "state", "6");
-    turns(2);
-    expect_node(BACK, "state", "6");
+    frontend_closes();
     toolstack_removes(false);
     expect_node(BACK, "state", "6");
 }
@@ -285,9 +320,7 @@ START_TEST(next_process_takes_a_live_ring_up)
     ck_assert_uint_eq(xenside_writers(xen, NULL, 0), 1);
     toolstack_removes(false);
     expect_node(BACK, "state", "5");
-    put(FRONT, "state", "6");
-    turns(2);
-    expect_node(BACK, "state", "6");
+    frontend_closes();
     ck_assert_int_ne(access(journal(), F_OK), 0);
     xenside_close(old);
 }
@@ -497,6 +530,7 @@ static void add_going(Suite *suite)
     tcase_add_test(tcase, made_anew_between_two_looks);
     tcase_add_loop_test(tcase, close_with_frozen_io_takes_less_than_ten_seconds, 0, 2);
     tcase_add_test(tcase, served_while_closing);
+    tcase_add_test(tcase, closed_with_requests_under_way);
     tcase_add_test(tcase, toolstack_closes_what_is_closed);
 }
 

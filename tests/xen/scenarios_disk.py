@@ -186,23 +186,33 @@ def xl_day(lab):
     attach_and_detach(lab, pair, resource)
 
 
+def attach(lab, guest, line):
+    """A disk comes to a running guest, as /dev/xvda."""
+    expect_quick(lab, guest.host, f"xl block-attach {guest.name} '{line}'")
+    guest.run("n=0; until [ -b /dev/xvda ] || [ $n -ge 100 ]; do "
+              "sleep 0.1; n=$((n+1)); done; [ -b /dev/xvda ]")
+
+
 def attach_and_detach(lab, pair, resource):
     alpha = pair.alpha
     guest = lab.guest("vm2", [SCRATCH])
     guest.start(alpha)
     size = 0
-    for _ in range(3):
-        expect_quick(lab, alpha, f"xl block-attach vm2 '{resource.disk_line()}'")
-        guest.run("n=0; until [ -b /dev/xvda ] || [ $n -ge 100 ]; do "
-                  "sleep 0.1; n=$((n+1)); done; [ -b /dev/xvda ]")
+    for busy in (False, True, True, True, False):
+        attach(lab, guest, resource.disk_line())
         size = disk_size(guest)
-        guest.stamp(blocks=4096, depth=4, count=100).wait(60)
+        # After a detachment under load: all that was acknowledged is there.
         expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+        guest.stamp(blocks=4096, depth=4, count=100).wait(60)
         load = guest.stamp(blocks=4096, depth=4)
         guest.wait_writes(50, 60)
-        # A device that is in use goes only once the guest lets it go.
-        guest.stop_stamping(load)
+        if not busy:
+            guest.stop_stamping(load)
         expect_quick(lab, alpha, "xl block-detach vm2 xvda")
+        if busy:  # the disk went away under it
+            code, _ = load.wait(60, check=False)
+            lab.check(code != 0, "the load ended well without its disk")
+            lab.say("detached under load: the guest's program got an error")
     expect_same(lab, resource, size)
     expect_quick(lab, alpha, "xl destroy vm2")
 
