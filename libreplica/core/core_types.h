@@ -357,6 +357,7 @@ struct fence {
     bool promoting; /* it was asked for a promotion */
     uint32_t serial;
     int status;
+    bool was_uptodate; /* our disk, when the handler answered */
 };
 
 struct liveness {

@@ -89,6 +89,7 @@ void fence_handler_done(struct core *core, const struct event *event)
         event->handler_done.serial != fence->serial)
         return;
     fence->status = event->handler_done.status;
+    fence->was_uptodate = core->disk == REPLICA_DISK_UPTODATE;
     fence->phase = FENCE_ANSWERED;
 }
 
@@ -101,10 +102,14 @@ static enum replica_disk peer_disk_by(const struct core *core, int status)
     case 4: /* is Outdated now, or was already */
     case 7: /* was shot */
         return REPLICA_DISK_OUTDATED;
-    case 5: /* cannot be reached, assumed dead: enough for a disk that is UpToDate */
-        return core->disk == REPLICA_DISK_UPTODATE ? REPLICA_DISK_OUTDATED : REPLICA_DISK_UNKNOWN;
+    case 5: /* cannot be reached, assumed dead: enough for a disk that was UpToDate by then, and
+               not by a handshake since, in which the peer was alive */
+        return (core->disk == REPLICA_DISK_UPTODATE && core->fence.was_uptodate) ||
+                       MUTANT(fence_dead_is_enough)
+                   ? REPLICA_DISK_OUTDATED
+                   : REPLICA_DISK_UNKNOWN;
     default: /* 6: is Primary; all else: the handler is broken */
-        return REPLICA_DISK_UNKNOWN;
+        return MUTANT(fence_failure_counts) ? REPLICA_DISK_OUTDATED : REPLICA_DISK_UNKNOWN;
     }
 }
 
@@ -148,9 +153,10 @@ bool fence_holds(const struct core *core)
 {
     if (core->loss.resumed)
         return false;
-    if (core->config.on_peer_loss == CORE_PEER_LOSS_FREEZE)
+    if (core->config.on_peer_loss == CORE_PEER_LOSS_FREEZE && !MUTANT(freeze_ignored))
         return true;
-    return core->config.fencing == CORE_FENCING_RESOURCE_AND_STONITH && !is_outdated(core);
+    return core->config.fencing == CORE_FENCING_RESOURCE_AND_STONITH && !is_outdated(core) &&
+           !MUTANT(fence_not_awaited);
 }
 
 /* ---- promotion without the peer ------------------------------------------------------------ */
@@ -176,7 +182,7 @@ bool fence_promotes(struct core *core)
     struct fence *fence = &core->fence;
     bool forced = core->command.flags & COMMAND_FORCE;
 
-    if (!fence_judges(core))
+    if (!fence_judges(core) || (MUTANT(promoted_unfenced) && core->disk == REPLICA_DISK_UPTODATE))
         return true;
     if (!is_outdated(core) && (fence->phase == FENCE_NONE || !fence->promoting))
         ask(core, true);

@@ -87,7 +87,7 @@ static void keep(struct core *core)
     struct handover *handover = &core->handover;
     enum handover_phase phase = handover->phase;
 
-    if (phase == HANDOVER_PERSIST) {
+    if (phase == HANDOVER_PERSIST && !MUTANT(handover_back_unwritten)) {
         core->super.flags |= METADATA_PRIMARY;
         if (session_live(core)) /* the peer has not heard of the new epoch, and goes on */
             core->super.epoch = handover->epoch - 1;
@@ -161,7 +161,7 @@ void handover_answered(struct core *core, uint32_t number, int code, const char 
 
     if (handover->phase != HANDOVER_ASK || handover->number != number)
         return; /* the question was withdrawn */
-    if (code) {
+    if (code && !MUTANT(handover_of_running)) {
         refuse(core, code, "the peer %s is Primary and %s", core->config.node,
                text && *text ? text : "its disk is in use");
         return;
@@ -186,10 +186,12 @@ static bool pump_confirm(struct core *core)
 {
     struct handover *handover = &core->handover;
 
-    if (!confirm_due(core, handover->ticket) || core->loss.phase != LOSS_NONE)
+    if ((!confirm_due(core, handover->ticket) && !MUTANT(handover_unconfirmed)) ||
+        core->loss.phase != LOSS_NONE)
         return false;
     core->super.flags &= ~(uint32_t)METADATA_PRIMARY;
-    core->super.epoch = handover->epoch;
+    if (!MUTANT(handover_keeps_epoch))
+        core->super.epoch = handover->epoch;
     handover->phase = HANDOVER_PERSIST;
     handover->ticket = persist_super(core);
     return true;
@@ -201,9 +203,11 @@ static bool pump_persist(struct core *core)
     struct handover *handover = &core->handover;
     struct wire_message *message;
 
-    if (!persist_super_due(core, handover->ticket) && core_has_disk(core))
+    if (!persist_super_due(core, handover->ticket) && core_has_disk(core) &&
+        !MUTANT(handover_not_durable))
         return false;
-    core->role = REPLICA_ROLE_SECONDARY;
+    if (!MUTANT(handover_keeps_role))
+        core->role = REPLICA_ROLE_SECONDARY;
     core->peer_role = REPLICA_ROLE_PRIMARY;
     message = core_send(core, WIRE_PROMOTE_ACK, NULL);
     message->tag = handover->tag;
@@ -294,6 +298,10 @@ void handover_link_lost(struct core *core)
                  "the link was lost before the Primary role was handed over: it stays on %s",
                  core->config.node);
         keep(core);
+    }
+    if (MUTANT(handover_taken_alone) && core->command.phase == COMMAND_PROMOTE_HANDOVER) {
+        core->command.phase = COMMAND_PROMOTE_WAIT;
+        core->command.flags &= ~(uint32_t)(COMMAND_CONNECTED | COMMAND_TAKE_BACK);
     }
     if (core->command.phase == COMMAND_PROMOTE_HANDOVER)
         command_answer(core, REPLICA_E_LINK,

@@ -15,8 +15,10 @@ static void give_up_data(struct core *core)
 {
     core->super.flags &=
         ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE | METADATA_CRASHED_PRIMARY);
-    core->super.flags |= METADATA_FULL_SYNC;
-    bitmap_set_all(&core->bitmap);
+    if (!MUTANT(invalidate_unmarked)) {
+        core->super.flags |= METADATA_FULL_SYNC;
+        bitmap_set_all(&core->bitmap);
+    }
     core->disk = REPLICA_DISK_INCONSISTENT;
     core_log(core, LOG_LEVEL_WARNING, "the data of %s are given up: a full sync from %s",
              core->config.node, core->config.peer_node);
@@ -24,7 +26,7 @@ static void give_up_data(struct core *core)
 
 void invalidate_begin(struct core *core)
 {
-    if (core->session.link == LINK_UP)
+    if (core->session.link == LINK_UP && !MUTANT(invalidate_stays))
         session_reconnect(core);
     give_up_data(core);
     core->command.phase = COMMAND_INVALIDATE_PERSIST;
@@ -38,13 +40,20 @@ void outdate_begin(struct core *core)
     core->command.ticket = persist_super(core);
 }
 
+/* A planted bug answers before what it answers for is durable. */
+static bool is_early(const struct core *core)
+{
+    return core->command.phase == COMMAND_OUTDATE_PERSIST ? MUTANT(outdate_not_durable)
+                                                          : MUTANT(invalidate_not_durable);
+}
+
 bool invalidate_pump(struct core *core)
 {
     struct command *command = &core->command;
 
     if ((command->phase != COMMAND_INVALIDATE_PERSIST &&
          command->phase != COMMAND_OUTDATE_PERSIST) ||
-        !persist_super_due(core, command->ticket))
+        (!persist_super_due(core, command->ticket) && !is_early(core)))
         return false;
     if (command->phase == COMMAND_OUTDATE_PERSIST)
         core->disk = REPLICA_DISK_OUTDATED;
@@ -66,7 +75,7 @@ void invalidate_remote_begin(struct core *core)
 
 static int may_give_up(const struct core *core)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY)
+    if (core->role == REPLICA_ROLE_PRIMARY && !MUTANT(invalidate_of_primary))
         return REPLICA_E_PEER_PRIMARY;
     if (!core_has_disk(core) || core->peer_disk != REPLICA_DISK_UPTODATE ||
         core->session.side == SYNC_SOURCE)
@@ -114,6 +123,6 @@ void invalidate_answered(struct core *core, const struct wire_message *message)
                        replica_code_name(message->code));
     else
         command_answer(core, 0, "%s", "");
-    if (message->code == 0)
+    if (message->code == 0 && !MUTANT(invalidate_remote_stays))
         session_reconnect(core);
 }

@@ -68,6 +68,29 @@
     X(demote_undrained, "a demotion does not wait for the requests under way")                    \
     X(demote_unflushed, "a demotion does not wait for the flush of both nodes")                   \
     X(discard_outlives, "connect --discard-my-data is good for every later divergence")           \
+    X(refusal_unheard, "a node becomes Primary although its peer does not grant it")              \
+    /* handover.c */                                                                              \
+    X(handover_unconfirmed, "the role is handed over before both nodes have flushed")             \
+    X(handover_not_durable, "the role is handed over before Secondary is on disk")                \
+    X(handover_keeps_role, "the giver of the role stays Primary")                                 \
+    X(handover_keeps_epoch, "the giver of the role does not record the new epoch")                \
+    X(handover_of_running, "the role is taken from a guest that runs")                            \
+    X(handover_taken_alone, "the taker goes on alone when the link is lost in a handover")        \
+    X(handover_back_unwritten, "a giver that keeps the role is Secondary on its disk")            \
+    /* fence.c */                                                                                 \
+    X(fence_not_awaited, "resource-and-stonith does not freeze until the peer is fenced")         \
+    X(fence_failure_counts, "a fence-peer handler that has failed has fenced the peer")           \
+    X(fence_dead_is_enough, "a peer assumed dead counts as fenced for any disk")                  \
+    X(fence_outlives, "a peer that was fenced once counts as fenced for ever")                    \
+    X(promoted_unfenced, "a node that is UpToDate is promoted before its peer is fenced")         \
+    X(freeze_ignored, "on-peer-loss freeze goes on alone")                                        \
+    /* invalidate.c */                                                                            \
+    X(invalidate_not_durable, "invalidate is answered before it is on disk")                      \
+    X(invalidate_unmarked, "invalidate marks no block")                                           \
+    X(invalidate_stays, "invalidate does not meet the peer anew")                                 \
+    X(invalidate_remote_stays, "invalidate-remote does not meet the peer anew")                   \
+    X(invalidate_of_primary, "a Primary gives its data up when its peer asks for it")             \
+    X(outdate_not_durable, "outdate is answered before it is on disk")                            \
     /* handshake.c */                                                                             \
     X(no_hello_flush, "a session begins before what the older one left is durable")               \
     X(full_sync_unmarked, "a full sync copies only what the bitmap names")                        \
@@ -78,6 +101,15 @@
     X(split_guessed, "after a split brain the node whose name comes first wins")                  \
     X(bitmap_generation_lost, "a new generation does not remember which one the peer has")        \
     X(generation_not_adopted, "a target keeps its own generation")                                \
+    /* split.c, verdict.c */                                                                      \
+    X(split_least_is_most, "discard-least-changes discards the most")                             \
+    X(split_younger_is_older, "discard-younger-primary discards the older one's data")            \
+    X(split_both_changed, "discard-zero-changes discards data that were changed")                 \
+    X(split_secondary_stays, "discard-secondary names the Primary")                               \
+    X(split_unagreed, "an after-sb policy counts although the peer has another")                  \
+    X(split_untold, "the after-sb policies are not told to the peer")                             \
+    X(primary_overwritten, "a Primary becomes a target while its guest uses its data")            \
+    X(pri_lost_by_chance, "pri-lost-after-sb is run on a Primary that has won")                   \
     /* resync.c */                                                                                \
     X(resync_reads_past, "the source reads for the resync while a guest writes the same blocks")  \
     X(resync_lands_late, "resync data may land over a newer write of the guest")                  \

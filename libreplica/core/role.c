@@ -181,7 +181,7 @@ void role_promote_answered(struct core *core, const struct wire_message *message
         session_violation(core, "an answer to no question");
         return;
     }
-    if (message->code == 0) {
+    if (message->code == 0 || MUTANT(refusal_unheard)) {
         core->peer_role = REPLICA_ROLE_SECONDARY;
         take_role(core, command->epoch);
     } else if (message->code == REPLICA_E_PEER_PRIMARY) {

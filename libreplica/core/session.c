@@ -51,7 +51,8 @@ void session_send_state(struct core *core)
     message->flags = core->session.discard ? CORE_STATE_DISCARD : 0;
     if (core->pause.ours && !MUTANT(pause_untold))
         message->flags |= CORE_STATE_PAUSED;
-    message->flags |= split_encode(&core->config.after_sb) << CORE_STATE_SPLIT_SHIFT;
+    if (!MUTANT(split_untold))
+        message->flags |= split_encode(&core->config.after_sb) << CORE_STATE_SPLIT_SHIFT;
     message->state = (struct wire_state){
         .data_bytes = core->size,
         .epoch = core->super.epoch,

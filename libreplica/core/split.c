@@ -21,6 +21,8 @@
  */
 #include "split.h"
 
+#include "mutant.h"
+
 static enum split_answer winner(bool ours)
 {
     return ours ? SPLIT_DISCARD_PEER : SPLIT_DISCARD_OURS;
@@ -36,7 +38,7 @@ static enum split_answer least_changes(const struct lineage_side *ours,
 {
     if (ours->out_of_sync == peer->out_of_sync)
         return winner(tie);
-    return winner(ours->out_of_sync > peer->out_of_sync);
+    return winner((ours->out_of_sync > peer->out_of_sync) != MUTANT(split_least_is_most));
 }
 
 static enum split_answer without_primary(enum split_0pri policy, const struct lineage_side *ours,
@@ -47,9 +49,10 @@ static enum split_answer without_primary(enum split_0pri policy, const struct li
     case SPLIT_0PRI_DISCARD_OLDER_PRIMARY:
         if (was_primary(ours) == was_primary(peer))
             return least_changes(ours, peer, tie);
-        return winner(was_primary(ours) == (policy == SPLIT_0PRI_DISCARD_YOUNGER_PRIMARY));
+        return winner(was_primary(ours) == (policy == SPLIT_0PRI_DISCARD_YOUNGER_PRIMARY &&
+                                            !MUTANT(split_younger_is_older)));
     case SPLIT_0PRI_DISCARD_ZERO_CHANGES:
-        if (ours->out_of_sync > 0 && peer->out_of_sync > 0)
+        if (ours->out_of_sync > 0 && peer->out_of_sync > 0 && !MUTANT(split_both_changed))
             return SPLIT_ASK;
         return least_changes(ours, peer, tie);
     case SPLIT_0PRI_DISCARD_LEAST_CHANGES:
@@ -69,7 +72,7 @@ static enum split_answer without_primary(enum split_0pri policy, const struct li
 static enum split_answer call_pri_lost(enum split_answer answer, const struct lineage_side *ours,
                                        const struct lineage_side *peer)
 {
-    if (answer == SPLIT_DISCARD_OURS && ours->primary)
+    if ((answer == SPLIT_DISCARD_OURS || MUTANT(pri_lost_by_chance)) && ours->primary)
         return SPLIT_PRI_LOST;
     if (answer == SPLIT_DISCARD_PEER && peer->primary)
         return SPLIT_ASK;
@@ -86,7 +89,7 @@ static enum split_answer with_primary(const struct split_policies *policies,
             return as_0pri;
         break;
     case SPLIT_1PRI_DISCARD_SECONDARY:
-        return winner(ours->primary);
+        return winner(ours->primary != MUTANT(split_secondary_stays));
     case SPLIT_1PRI_CALL_PRI_LOST:
         return call_pri_lost(as_0pri, ours, peer);
     case SPLIT_1PRI_DISCONNECT:

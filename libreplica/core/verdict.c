@@ -27,7 +27,8 @@ void verdict_prepare(struct core *core)
 {
     core->super.epoch = common_epoch(core);
     core->super.flags |= METADATA_CONNECTED;
-    core->super.flags &= ~(uint32_t)METADATA_PEER_OUTDATED;
+    if (!MUTANT(fence_outlives))
+        core->super.flags &= ~(uint32_t)METADATA_PEER_OUTDATED;
     core->super.peer_bytes = core->session.state.data_bytes;
     core->session.ticket = persist_super(core);
     core->session.phase = SESSION_PREPARE;
@@ -64,7 +65,7 @@ static void target_prepares(struct core *core)
 /* A Primary may be the target only while its guest lives from the peer anyway. */
 static void verdict_target(struct core *core, bool full)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY && core_has_data(core)) {
+    if (core->role == REPLICA_ROLE_PRIMARY && core_has_data(core) && !MUTANT(primary_overwritten)) {
         if (core->config.rr_conflict == CORE_RR_CONFLICT_CALL_PRI_LOST)
             handler_run(core, HANDLER_PRI_LOST);
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
@@ -100,7 +101,8 @@ void verdict_handler_done(struct core *core, const struct event *event)
 
 static void verdict_source(struct core *core, bool full)
 {
-    if (core->peer_role == REPLICA_ROLE_PRIMARY && core->peer_disk >= REPLICA_DISK_CONSISTENT) {
+    if (core->peer_role == REPLICA_ROLE_PRIMARY && core->peer_disk >= REPLICA_DISK_CONSISTENT &&
+        !MUTANT(primary_overwritten)) {
         session_close(core, REPLICA_E_PEER_PRIMARY, true,
                       "%s: %s has newer data, but %s is Primary; make it Secondary first "
                       "(tapdrbdadm secondary %s on %s), then connect",
@@ -160,7 +162,7 @@ static enum split_answer by_policy(struct core *core)
 {
     struct lineage_side self, peer;
 
-    if (!split_agree(&core->config.after_sb, core->session.peer_split)) {
+    if (!split_agree(&core->config.after_sb, core->session.peer_split) && !MUTANT(split_unagreed)) {
         core_log(core, LOG_LEVEL_WARNING,
                  "the after-sb policies of %s and %s differ, so none of them counts",
                  core->config.node, core->config.peer_node);

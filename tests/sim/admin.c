@@ -83,6 +83,17 @@ static int fence(struct sim_host *host)
     return 7;
 }
 
+/* What the scripts of pri-lost and pri-lost-after-sb do to a Primary that has lost, if nobody was
+ * faster. */
+static void reboot(struct sim_host *host)
+{
+    if (host->status.role != REPLICA_ROLE_PRIMARY ||
+        host->status.connection != REPLICA_CONNECTION_STANDALONE)
+        return;
+    host_crash(host, true);
+    host->boot_at = host->world->now + sim_below(host->world, 50) * MS;
+}
+
 void admin_handler(struct sim_host *host, uint32_t argument)
 {
     struct event event = {.kind = EVENT_HANDLER_DONE};
@@ -90,11 +101,14 @@ void admin_handler(struct sim_host *host, uint32_t argument)
     event.handler_done.handler = (enum core_handler)(argument & 0xff);
     event.handler_done.serial = argument >> 8;
     if (event.handler_done.handler == HANDLER_FENCE_PEER)
-        event.handler_done.status = fence(host);
+        policy_fenced(host, event.handler_done.status = fence(host));
     else
         event.handler_done.status = sim_chance(host->world, 16);
     TRACE(host->world, "%c: handler %d ends with %d", 'A' + host->index,
           (int)event.handler_done.handler, event.handler_done.status);
     if (host->up)
         host_event(host, &event);
+    if (event.handler_done.handler == HANDLER_PRI_LOST ||
+        event.handler_done.handler == HANDLER_PRI_LOST_AFTER_SB)
+        reboot(host);
 }

@@ -360,7 +360,7 @@ void disk_done(struct sim_host *host, uint32_t operation, uint32_t serial)
     }
     if (single_io(host))
         return;
-    if (disk_fails(host)) {
+    if (disk_fails(host) || single_error(host)) {
         event.disk_done.code = REPLICA_E_IO;
         if (op_writes(op) && sim_chance(world, 2))
             op_apply(host, op, 2);

@@ -90,6 +90,7 @@ void guest_complete(struct sim_host *host, void *cookie, int code)
         oracle_completed(host, request);
     else
         oracle_failed(host, request);
+    guest->failed += code != 0;
     request->used = false;
     guest->in_flight--;
     buffer_put(world, request->buffer);
@@ -201,6 +202,7 @@ void guest_start(struct sim_host *host)
     guest->running = true;
     guest->paused = guest->suspended = guest->held = false;
     guest->thinking = false;
+    guest->failed = 0;
     guest->incarnation++;
     guest->depth = 1 + sim_below(host->world, host->world->profile.depth);
     oracle_guest_started(host);

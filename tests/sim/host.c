@@ -26,6 +26,9 @@ static void *arena_allocate(void *context, size_t count, size_t size)
     size_t bytes = (count * size + 63) & ~(size_t)63;
     void *memory = host->arena + host->arena_used;
 
+    if (host->up)
+        sim_violation(host->world, "core.h", "%c: the core takes memory in a step",
+                      'A' + host->index);
     if (bytes > SIM_ARENA_BYTES - host->arena_used) {
         sim_violation(host->world, "bounded memory", "%c: core_new wants more than %d bytes",
                       'A' + host->index, SIM_ARENA_BYTES);
@@ -65,6 +68,8 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
         .fencing = profile->fencing,
         .disk_timeout = profile->disk_timeout,
         .on_io_error = profile->pass_on ? CORE_IO_ERROR_PASS_ON : CORE_IO_ERROR_DETACH,
+        .after_sb = policy_of(host),
+        .rr_conflict = profile->rr_conflict,
         .on_peer_loss = profile->freeze ? CORE_PEER_LOSS_FREEZE : CORE_PEER_LOSS_CONTINUE};
 
     if (profile->csums)
@@ -78,6 +83,10 @@ static void host_configure(const struct sim_host *host, struct core_config *conf
     }
     if (profile->fencing != CORE_FENCING_DONT_CARE)
         config->handlers |= 1u << HANDLER_FENCE_PEER;
+    if (profile->after_sb.one == SPLIT_1PRI_CALL_PRI_LOST ||
+        profile->after_sb.two == SPLIT_2PRI_CALL_PRI_LOST ||
+        profile->rr_conflict == CORE_RR_CONFLICT_CALL_PRI_LOST)
+        config->handlers |= 1u << HANDLER_PRI_LOST | 1u << HANDLER_PRI_LOST_AFTER_SB;
     if (profile->handlers)
         config->handlers |= 1u << HANDLER_BEFORE_RESYNC_TARGET | 1u << HANDLER_AFTER_RESYNC_TARGET |
                             1u << HANDLER_UNFENCE_PEER;
@@ -279,6 +288,7 @@ static void host_act(struct sim_host *host, const struct action *action)
         host_answer(host, action);
         break;
     case ACTION_HANDLER:
+        policy_handler(host, action->handler.handler);
         world_at(world, SIM_HANDLER, host->index, world->now + sim_below(world, 20) * MS,
                  (uint32_t)action->handler.handler | action->handler.serial << 8, host->process);
         break;

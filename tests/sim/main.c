@@ -102,6 +102,7 @@ static void list_scenarios(void)
         printf("%-24s %s\n", scenario->name, scenario->what);
     for (unsigned i = 0; (script = script_at(i)); i++)
         printf("--single=%-15s %s\n", script->name, script->what);
+    wounds_list();
 }
 
 static void tell(const struct sim_world *world, const char *what)
@@ -183,6 +184,8 @@ int main(int count, char **words)
         usage(stderr);
         return 2;
     }
+    if (!wounds_check())
+        return 2;
     if (options.list) {
         list_scenarios();
         return 0;

@@ -119,7 +119,7 @@ void meta_done(struct sim_host *host, uint32_t operation, uint32_t serial)
     }
     if (single_io(host))
         return;
-    if (disk_fails(host)) {
+    if (disk_fails(host) || single_error(host)) {
         event.meta_done.code = REPLICA_E_IO;
     } else if (op->write) {
         if (memcmp(op->copy, op->data, op->length) != 0)

@@ -188,6 +188,9 @@ void migrate_ended(struct sim_host *host, uint32_t number, bool gone)
     if (host->asked != number)
         sim_violation(host->world, "core.h", "%c: the end of no question", 'A' + host->index);
     host->asked = 0;
+    if (gone && host->guest.running && !host->guest.held)
+        sim_violation(host->world, "P6", "%c: hands the role over, and its guest runs",
+                      'A' + host->index);
     if (!gone)
         host->guest.held = false;
     guest_wake(host);

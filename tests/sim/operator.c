@@ -134,6 +134,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
                        const char *text)
 {
     (void)text;
+    policy_answered(host, kind, code);
     switch (kind) {
     case COMMAND_PROMOTE:
         promoted(host, code);
@@ -190,6 +191,8 @@ static void look_after_host(struct sim_host *host)
             host_boot(host);
         return;
     }
+    if (!host->attached && !host->frozen && host->commands == 0)
+        host_command(host, COMMAND_ATTACH, 0); /* it has failed; a disk may be well again */
     if (host->hold && host->hold_until <= world->now)
         host->hold = false;
     if (ready(host) && !host->hold && host->commands == 0 && is_standalone(host) &&

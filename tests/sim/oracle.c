@@ -40,6 +40,7 @@ void oracle_reset(struct sim_world *world)
         oracle->acked_in_tenure[i] = oracle->forced[i] = oracle->robbed[i] = false;
         oracle->tenure_generation[i] = oracle->epoch[i] = 0;
         oracle->pace[i] = (struct sim_pace){0};
+        oracle->policy[i] = (struct sim_policy){0};
     }
 }
 
@@ -84,6 +85,7 @@ static void oracle_alone(struct sim_host *host, uint32_t stamp)
                       'A' + host->index, stamp);
         return;
     }
+    policy_alone(host, stamp);
     for (uint32_t i = 0; i < write->count; i++) {
         if (!meta_marked(host, write->first + i)) {
             sim_violation(world, "P3",
@@ -383,6 +385,7 @@ static void sent_flush_ack(struct sim_host *host, const struct wire_message *mes
 void oracle_sent(struct sim_host *host, const struct wire_message *message,
                  struct sim_flight *flight)
 {
+    policy_sent(host, message);
     switch (message->type) {
     case WIRE_WRITE:
     case WIRE_DISCARD:

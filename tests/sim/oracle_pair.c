@@ -144,6 +144,7 @@ static void oracle_promoted(struct sim_host *host, const struct core_status *bef
 
     world->counts.promotions++;
     oracle_epoch(host);
+    policy_promoted(host);
     if (world->profile.reckless) /* a guest may go on above a disk that its node had lost */
         oracle_unsee(host, host->disk.visible);
     if (before->disk >= REPLICA_DISK_CONSISTENT)
@@ -158,12 +159,13 @@ static void oracle_promoted(struct sim_host *host, const struct core_status *bef
 }
 
 /* The host becomes a target: nothing that only it has may be overwritten, unless its operator gave
- * just that up. */
+ * just that up, or the policy after a split brain does: what it has marked since the two parted. */
 static void oracle_target(struct sim_host *host)
 {
     struct sim_world *world = host->world;
     struct sim_oracle *oracle = &world->oracle;
     unsigned source = 1 - host->index;
+    bool by_policy = policy_gives_up(host);
 
     world->counts.resyncs++;
     oracle->verified[host->index] = oracle->acked_count; /* equality judges what it gets now */
@@ -177,7 +179,7 @@ static void oracle_target(struct sim_host *host)
             has = world->host[source].disk.visible[i]; /* a resync whose end it has not told */
         if (has < oracle->lost[source][i])
             has = oracle->lost[source][i];
-        if (*floor > has && !host->discarding)
+        if (*floor > has && !host->discarding && !(by_policy && meta_marked(host, i)))
             sim_violation(world, "P8",
                           "%c: becomes the target, and its sector %u has %u, acknowledged, over %u",
                           'A' + host->index, i, *floor, has);
@@ -293,10 +295,13 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
         oracle->acked_in_tenure[host->index] = false;
     if (lives_from_peer(now) && !lives_from_peer(before))
         oracle_abandoned(host); /* what it held is the other one's now */
-    if (is_target(now) && !is_target(before))
+    if (is_target(now) && !is_target(before)) {
+        if (before->replication == REPLICA_REPLICATION_OFF)
+            policy_target(host);
         oracle_target(host);
-    else if (now->replication > REPLICA_REPLICATION_OFF)
+    } else if (now->replication > REPLICA_REPLICATION_OFF) {
         host->discarding = false; /* there was nothing to give up; the next time is another one */
+    }
     if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
         before->disk < REPLICA_DISK_CONSISTENT)
         oracle_target_done(host);
@@ -305,6 +310,7 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
                       'A' + host->index, (unsigned long long)now->verify_differs_bytes);
     oracle_roles(host);
     oracle_paused(host);
+    policy_stepped(host, before);
     met = in_sync(world);
     if (met && (!oracle->established || sim_chance(world, 64)))
         oracle_met(world);

@@ -16,6 +16,9 @@ struct sim_profile {
     bool wire;     /* messages are encoded and decoded on their way */
     bool shuffle;  /* actions of one step in random order */
     enum core_fencing fencing;
+    struct split_policies after_sb; /* as A has them */
+    bool after_sb_differs;          /* B has others */
+    enum core_rr_conflict rr_conflict;
     bool freeze; /* on-peer-loss freeze */
     bool paced;  /* with the rates below; else as fast as it goes */
     uint64_t rate_max, rate_min;

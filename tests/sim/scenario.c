@@ -2,7 +2,8 @@
 /*
  * scenario.c - runs the schedules that were written by hand, each for one known wound, and holds
  * those about the link and the operator; scenario_crash.c has those about crashes,
- * scenario_disk.c those about disks.
+ * scenario_disk.c those about verify, scenario_role.c those about the Primary role,
+ * scenario_wound.c what else has hurt others.
  *
  * Each is run with several seeds: latencies, and with them the interleaving, differ. All end as a
  * random schedule does: no more faults, and the pair must converge.
@@ -431,17 +432,23 @@ static const struct scenario scenarios_link[] = {
     {"discard-once", "connect --discard-my-data is good for one connection", run_discard_once},
     {"promoted-but-unwritten", "a second Primary that wrote nothing", run_promoted_but_unwritten},
 };
-enum { LINK_COUNT = sizeof scenarios_link / sizeof scenarios_link[0] };
-
 const struct scenario *scenario_at(unsigned index)
 {
-    if (index < LINK_COUNT)
-        return &scenarios_link[index];
-    index -= LINK_COUNT;
-    if (index < scenario_crash_count)
-        return &scenarios_crash[index];
-    index -= scenario_crash_count;
-    return index < scenario_disk_count ? &scenarios_disk[index] : NULL;
+    const struct {
+        const struct scenario *list;
+        unsigned count;
+    } parts[] = {{scenarios_link, sizeof scenarios_link / sizeof scenarios_link[0]},
+                 {scenarios_crash, scenario_crash_count},
+                 {scenarios_disk, scenario_disk_count},
+                 {scenarios_role, scenario_role_count},
+                 {scenarios_wound, scenario_wound_count}};
+
+    for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (index < parts[i].count)
+            return &parts[i].list[index];
+        index -= parts[i].count;
+    }
+    return NULL;
 }
 
 int scenario_run(struct sim_world *world, const struct scenario *scenario, uint64_t seed)

@@ -34,5 +34,13 @@ extern const struct scenario scenarios_crash[];
 extern const unsigned scenario_crash_count;
 extern const struct scenario scenarios_disk[];
 extern const unsigned scenario_disk_count;
+extern const struct scenario scenarios_role[];
+extern const unsigned scenario_role_count;
+extern const struct scenario scenarios_wound[];
+extern const unsigned scenario_wound_count;
+
+/* wounds.c: prints which wound is whose; false, with a word on stderr: one has no scenario. */
+void wounds_list(void);
+bool wounds_check(void);
 
 #endif

@@ -41,6 +41,8 @@ static void profile_draw(struct sim_world *world)
         .link_spread = sim_chance(world, 4) ? 3 * MS : 100 * US,
         .think = sim_chance(world, 2) ? 20 * US : 300 * US,
     };
+    if (sim_chance(world, 2))
+        policy_draw(world);
     profile->csums = sim_chance(world, 3);
     profile->paced = sim_chance(world, 3);
     profile->rate_min = (uint64_t)(1 + sim_below(world, 8)) << 20;

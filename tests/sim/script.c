@@ -161,6 +161,38 @@ static const struct script scripts[] = {
       WAIT(b_primary),
       {DO_WRITE, 4},
       WAIT(one_standalone)}},
+    {"after-sb",
+     "both go on alone; a policy resolves it",
+     {.reckless = true, .after_sb = {.none = SPLIT_0PRI_DISCARD_YOUNGER_PRIMARY}},
+     {SETTLED,
+      {DO_BLOCK, 300},
+      {DO_WRITE, 4},
+      {DO_PROMOTE, .host = 1},
+      WAIT(b_primary),
+      {DO_WRITE, 4},
+      {DO_DEMOTE, .host = 0},
+      {DO_DEMOTE, .host = 1},
+      WAIT(both_secondary),
+      SETTLED}},
+    {"detach",
+     "a Primary lets go of its disk, and gets it back",
+     {0},
+     {SETTLED,
+      {DO_WRITE, 4},
+      {DO_COMMAND, COMMAND_DETACH, 0},
+      {DO_START, 4},
+      {DO_RUN, 1},
+      {DO_START, 4},
+      SETTLED,
+      {DO_WRITE, 4}}},
+    {"detach-secondary",
+     "a Secondary does",
+     {0},
+     {SETTLED, {DO_WRITE, 4}, {DO_COMMAND, COMMAND_DETACH, 1}, {DO_WRITE, 4}, SETTLED}},
+    {"pass-on",
+     "on-io-error pass_on: reads and writes, some forced",
+     {.pass_on = true},
+     {SETTLED, {DO_WRITE, 4}, {DO_READ, 4}, {DO_FUA, 4}, {DO_START, 4}, {DO_READ, 4}, {DO_FLUSH}}},
     {"fencing",
      "resource-only: the peer is fenced, writes go on meanwhile",
      {.fencing = CORE_FENCING_RESOURCE_ONLY},
@@ -402,6 +434,8 @@ static void profile_merge(struct sim_profile *profile, const struct sim_profile 
     profile->reckless = differs->reckless;
     profile->fencing = differs->fencing;
     profile->freeze = differs->freeze;
+    profile->after_sb = differs->after_sb;
+    profile->pass_on = differs->pass_on;
     profile->wire = true;
     profile->internal = differs->internal;
     profile->clean = differs->clean;

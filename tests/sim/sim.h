@@ -21,6 +21,7 @@
 #include "libreplica/core/actlog.h"
 #include "libreplica/core/core.h"
 #include "libreplica/core/lineage.h"
+#include "policy.h"
 #include "profile.h"
 #include "single.h"
 
@@ -240,7 +241,8 @@ struct sim_guest {
     bool held;      /* the shell takes nothing from its ring: the role is on its way, or gone */
     uint32_t incarnation;
     uint32_t in_flight, depth;
-    bool thinking; /* a SIM_GUEST entry is in the queue */
+    uint32_t failed; /* answers with an error */
+    bool thinking;   /* a SIM_GUEST entry is in the queue */
     struct sim_request request[SIM_GUEST_DEPTH];
 };
 
@@ -306,7 +308,8 @@ struct sim_oracle {
     bool forced[SIM_HOSTS];    /* the promotion under way is forced */
     bool robbed[SIM_HOSTS];    /* its guest lost the only copy, and no flush has failed since */
     uint64_t epoch[SIM_HOSTS]; /* of the last promotion of the host */
-    bool established;          /* as of the last look */
+    struct sim_policy policy[SIM_HOSTS];
+    bool established; /* as of the last look */
     struct sim_pace {
         uint32_t process;
         uint64_t next;                    /* no question before */

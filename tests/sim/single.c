@@ -8,9 +8,19 @@
  *                               happens wholly, in part or not at all
  *   kill-peer, power-peer       the other one does
  *   power-both                  both hosts
- *   cut                         the link is lost before a message: neither it nor any after it
- * comes cut-inside                  the link is lost in the middle of a message's data, some of
- * which is in its place already
+ *   cut                         the link is lost before a message; it and all after it never come
+ *   cut-inside                  the link is lost in the middle of a message's data, some of which
+ *                               is in its place already
+ *   error                       an I/O, of data or metadata, fails; a write may have happened in
+ * part
+ *
+ * An error strikes where the other disk has all that counts, or in an attach: a Primary that is
+ * alone and loses its disk has lost what only that disk had, whatever the core does.
+ *
+ * There is no fault "this allocation fails". The core takes all its memory in core_new
+ * (test_core_new.c fails each of those); what comes later is a buffer that the shell owes it, for a
+ * read without one or for a message's data, and a shell that has none free waits for one
+ * (driver_disk.c, link.c): to the core that is a slow disk or a slow link.
  *
  * What a script waits for need not come after a fault; the oracle, and convergence, judge the rest.
  */
@@ -20,16 +30,17 @@
 
 static const struct {
     const char *name;
-    bool link; /* it strikes at a message */
+    enum sim_single_point point;
 } kinds[SINGLE_COUNT] = {
-    [SINGLE_NONE] = {"none", false},
-    [SINGLE_KILL] = {"kill", false},
-    [SINGLE_POWER] = {"power", false},
-    [SINGLE_KILL_PEER] = {"kill-peer", false},
-    [SINGLE_POWER_PEER] = {"power-peer", false},
-    [SINGLE_POWER_BOTH] = {"power-both", false},
-    [SINGLE_CUT] = {"cut", true},
-    [SINGLE_CUT_INSIDE] = {"cut-inside", true},
+    [SINGLE_NONE] = {"none", POINT_COUNT},
+    [SINGLE_KILL] = {"kill", POINT_IO},
+    [SINGLE_POWER] = {"power", POINT_IO},
+    [SINGLE_KILL_PEER] = {"kill-peer", POINT_IO},
+    [SINGLE_POWER_PEER] = {"power-peer", POINT_IO},
+    [SINGLE_POWER_BOTH] = {"power-both", POINT_IO},
+    [SINGLE_CUT] = {"cut", POINT_MESSAGE},
+    [SINGLE_CUT_INSIDE] = {"cut-inside", POINT_PAYLOAD},
+    [SINGLE_ERROR] = {"error", POINT_MAY_FAIL},
 };
 
 /* ---- the points, as they are passed --------------------------------------------------------- */
@@ -40,10 +51,11 @@ static void die(struct sim_host *host, bool power)
     host->boot_at = host->world->now + 5 * MS;
 }
 
-static bool strikes(struct sim_single *single, bool link, uint32_t number)
+static bool strikes(struct sim_single *single, enum sim_single_point point)
 {
-    if (single->struck || single->kind == SINGLE_NONE || kinds[single->kind].link != link ||
-        number != single->at)
+    uint32_t number = single->passed[point]++;
+
+    if (single->struck || kinds[single->kind].point != point || number != single->at)
         return false;
     single->struck = true;
     return true;
@@ -54,7 +66,7 @@ bool single_io(struct sim_host *host)
     struct sim_world *world = host->world;
     struct sim_single *single = &world->single;
 
-    if (world->healing || !strikes(single, false, single->ios++))
+    if (world->healing || !strikes(single, POINT_IO))
         return false;
     TRACE(world, "%c: single fault %s", 'A' + host->index, kinds[single->kind].name);
     if (single->kind == SINGLE_KILL || single->kind == SINGLE_POWER ||
@@ -70,14 +82,12 @@ bool single_message(struct sim_host *host, const struct sim_flight *flight)
 {
     struct sim_world *world = host->world;
     struct sim_single *single = &world->single;
-    bool inside = single->kind == SINGLE_CUT_INSIDE, payload = flight->message.data_bytes > 0;
-    uint32_t number = inside ? single->payloads : single->messages;
+    bool inside;
 
     if (world->healing)
         return false;
-    single->messages++;
-    single->payloads += payload;
-    if ((inside && !payload) || !strikes(single, true, number))
+    inside = flight->message.data_bytes > 0 && strikes(single, POINT_PAYLOAD);
+    if (!strikes(single, POINT_MESSAGE) && !inside)
         return false;
     TRACE(world, "%c: single fault %s in %s", 'A' + host->index, kinds[single->kind].name,
           wire_type_name(flight->message.type));
@@ -87,13 +97,42 @@ bool single_message(struct sim_host *host, const struct sim_flight *flight)
     return true;
 }
 
+/* The peer's disk has everything: this one may go. */
+static bool is_spare(struct sim_host *host)
+{
+    const struct sim_oracle *oracle = &host->world->oracle;
+    struct sim_host *peer = host_peer(host);
+
+    if (!host->attached)
+        return true; /* it is tried again */
+    if (!peer->up || peer->status.disk != REPLICA_DISK_UPTODATE)
+        return false;
+    for (uint32_t i = 0; i < host->world->profile.sectors; i++)
+        if (oracle->floor[host->index][i] > oracle->floor[peer->index][i])
+            return false;
+    return true;
+}
+
+bool single_error(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+
+    if (world->single.kind > SINGLE_NONE && world->single.kind != SINGLE_ERROR)
+        return false;
+    if (world->healing || !world->single.counts || !is_spare(host) ||
+        !strikes(&world->single, POINT_MAY_FAIL))
+        return false;
+    TRACE(world, "%c: single fault error", 'A' + host->index);
+    return true;
+}
+
 /* ---- one case after the other --------------------------------------------------------------- */
 
 static int run_case(struct sim_world *world, const struct script *script, uint64_t seed,
                     enum sim_single_kind kind, uint32_t at)
 {
     world_reset(world, seed);
-    world->single = (struct sim_single){.kind = kind, .at = at};
+    world->single = (struct sim_single){.kind = kind, .at = at, .counts = true};
     TRACE(world, "script %s, %s at %u", script->name, kinds[kind].name, at);
     script_run(world, script);
     if (!world->failed)
@@ -156,9 +195,6 @@ void single_run(struct sim_world *world, const char *chosen, uint64_t seed, uint
         seen = world->single;
         for (unsigned kind = SINGLE_NONE + 1; kind < SINGLE_COUNT; kind++)
             run_kind(world, script, seed, (enum sim_single_kind)kind,
-                     kind == SINGLE_CUT_INSIDE ? seen.payloads
-                     : kinds[kind].link        ? seen.messages
-                                               : seen.ios,
-                     violations_max);
+                     seen.passed[kinds[kind].point], violations_max);
     }
 }

@@ -21,19 +21,32 @@ enum sim_single_kind {
     SINGLE_POWER_BOTH,
     SINGLE_CUT,
     SINGLE_CUT_INSIDE,
+    SINGLE_ERROR,
     SINGLE_COUNT
+};
+
+/* Where a fault may strike. */
+enum sim_single_point {
+    POINT_IO,       /* an I/O of a data disk or of metadata completes */
+    POINT_MESSAGE,  /* a message arrives */
+    POINT_PAYLOAD,  /* one with data does */
+    POINT_MAY_FAIL, /* an I/O completes on a disk of which the other one has everything */
+    POINT_COUNT
 };
 
 struct sim_single {
     enum sim_single_kind kind;
     uint32_t at;
     bool struck;
-    uint32_t ios, messages, payloads; /* passed so far */
+    bool counts;                  /* such a run is under way */
+    uint32_t passed[POINT_COUNT]; /* so far */
 };
 
 /* An I/O of this host is about to complete, a message is about to arrive. True: it does not. */
 bool single_io(struct sim_host *host);
 bool single_message(struct sim_host *host, const struct sim_flight *flight);
+/* An I/O that the world can spare is about to complete. True: it fails. */
+bool single_error(struct sim_host *host);
 /* All scripts, or `chosen`: NAME, NAME:KIND, NAME:KIND:POINT. */
 void single_run(struct sim_world *world, const char *chosen, uint64_t seed,
                 uint64_t violations_max);

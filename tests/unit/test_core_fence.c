@@ -302,6 +302,39 @@ START_TEST(test_promote_fences)
 }
 END_TEST
 
+/* "Assumed dead" was said of a disk that was not UpToDate, and before the peer answered in a
+ * handshake: that this handshake has made the disk UpToDate does not make it count. */
+START_TEST(test_dead_before_a_handshake)
+{
+    struct pair *pair = tuned(CORE_FENCING_RESOURCE_ONLY, CORE_PEER_LOSS_CONTINUE);
+
+    pair_restart(pair);
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = HOLD_LINK;
+    connect_both(pair);
+    pair_ask(pair, PAIR_A, COMMAND_PROMOTE, 0);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = HOLD_FLUSH; /* with which a handshake begins */
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_CONSISTENT);
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 5);
+    pair->node[PAIR_A].hold = HOLD_META; /* with which it ends */
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert(!pair->node[PAIR_A].answered);
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert(pair->node[PAIR_A].answered);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, REPLICA_E_NOT_UPTODATE);
+    pair_ask(pair, PAIR_A, COMMAND_PROMOTE, 0);
+    pair_run(pair);
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 5); /* of an UpToDate disk, and anew */
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, 0);
+    pair_free(pair);
+}
+END_TEST
+
 START_TEST(test_promote_finds_a_primary)
 {
     struct pair *pair = tuned(CORE_FENCING_RESOURCE_ONLY, CORE_PEER_LOSS_CONTINUE);
@@ -518,6 +551,7 @@ UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stay
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
           test_resource_only_goes_on, test_demote_while_frozen, test_frozen_while_demoting,
           test_frozen_when_demoted, test_flush_after_demoting_frozen, test_resume_is_refused,
-          test_promote_fences, test_promote_finds_a_primary, test_lost_after_the_grant,
-          test_migration_never_fences, test_lost_during_a_handover, test_before_resync_target,
-          test_invalidate, test_invalidate_is_durable, test_invalidate_remote, test_outdate)
+          test_promote_fences, test_dead_before_a_handshake, test_promote_finds_a_primary,
+          test_lost_after_the_grant, test_migration_never_fences, test_lost_during_a_handover,
+          test_before_resync_target, test_invalidate, test_invalidate_is_durable,
+          test_invalidate_remote, test_outdate)
