@@ -27,13 +27,13 @@ void verdict_prepare(struct core *core)
 {
     core->super.epoch = common_epoch(core);
     core->super.flags |= METADATA_CONNECTED;
-    core->super.flags &= ~(uint32_t)METADATA_PEER_OUTDATED;
+    fence_peer_met(core);
     core->super.peer_bytes = core->session.state.data_bytes;
     core->session.ticket = persist_super(core);
     core->session.phase = SESSION_PREPARE;
 }
 
-static void become_uptodate(struct core *core)
+void verdict_become_uptodate(struct core *core)
 {
     core->disk = REPLICA_DISK_UPTODATE;
     core->super.flags |= METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
@@ -47,8 +47,8 @@ static void verdict_nothing(struct core *core)
                       core->config.resource, core->config.peer_node, core->config.node);
         return;
     }
-    if (core->disk >= REPLICA_DISK_CONSISTENT || core->peer_disk >= REPLICA_DISK_CONSISTENT)
-        become_uptodate(core);
+    core->session.same =
+        core->disk >= REPLICA_DISK_CONSISTENT || core->peer_disk >= REPLICA_DISK_CONSISTENT;
     verdict_prepare(core);
 }
 
@@ -112,7 +112,7 @@ static void verdict_source(struct core *core, bool full)
     core->session.full = full;
     if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
-    become_uptodate(core);
+    verdict_become_uptodate(core);
     verdict_prepare(core);
 }
 
