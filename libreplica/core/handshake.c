@@ -350,6 +350,7 @@ static void source_commits(struct core *core)
     lineage_synced(&core->super.generation);
     core->super.flags &= ~(uint32_t)METADATA_FULL_SYNC; /* its whole bitmap is set on its disk */
     core->mode = MODE_UNRECORDED;
+    verdict_become_uptodate(core);
     core->session.ticket = persist_super(core);
     core->session.phase = SESSION_COMMIT;
 }

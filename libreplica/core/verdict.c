@@ -33,6 +33,7 @@ void verdict_prepare(struct core *core)
     core->session.phase = SESSION_PREPARE;
 }
 
+/* When the other node's part of the verdict is durable, and not before: see fence_peer_met. */
 void verdict_become_uptodate(struct core *core)
 {
     core->disk = REPLICA_DISK_UPTODATE;
@@ -112,7 +113,6 @@ static void verdict_source(struct core *core, bool full)
     core->session.full = full;
     if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
-    verdict_become_uptodate(core);
     verdict_prepare(core);
 }
 
