@@ -190,6 +190,7 @@ void handshake_pong(struct core *core, uint64_t value);
 void verdict_decide(struct core *core);
 /* Epoch and lineage are what the session needs: makes them durable. */
 void verdict_prepare(struct core *core);
+void verdict_become_uptodate(struct core *core);
 /* Both are Primary; the session is about to end. Tells the handlers. */
 void verdict_two_primaries(struct core *core);
 void verdict_handler_done(struct core *core, const struct event *event);
@@ -217,6 +218,8 @@ void handler_run(struct core *core, enum core_handler handler);
 bool handler_there_is(const struct core *core, enum core_handler handler);
 void fence_handler_done(struct core *core, const struct event *event);
 void fence_peer_lost(struct core *core); /* by a Primary */
+void fence_peer_lost_again(struct core *core);
+void fence_peer_met(struct core *core); /* in a handshake: what was known of it is over */
 void fence_peer_back(struct core *core);
 /* A Primary without its peer must not go on: nobody is sure that the peer stands still. */
 bool fence_holds(const struct core *core);

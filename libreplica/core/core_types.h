@@ -309,6 +309,7 @@ struct session {
     struct wire_state state; /* the peer's, as of now */
     struct wire_state ours;  /* as we told it in this handshake */
     enum sync_side side;
+    bool same; /* the verdict: nothing differs, and what both have is good */
     bool full; /* the verdict: every bit is set on both sides, no bitmap goes over the link */
     uint8_t *map_scratch; /* CORE_BITMAP_BURST blocks */
     uint64_t ticket;

@@ -11,7 +11,8 @@
  *
  * With either kind of fencing a node becomes Primary without its peer only when the peer is known
  * to be outdated; else the handler is asked first. That the peer is outdated is on disk
- * (METADATA_PEER_OUTDATED) before anything follows from it, until the two have met again.
+ * (METADATA_PEER_OUTDATED) before anything follows from it, until the two have met again. When they
+ * part before they were connected, the handler is run anew.
  *
  * The handler's exit status is DRBD's; drbd.conf(5), fence-peer.
  */
@@ -74,6 +75,23 @@ void fence_peer_lost(struct core *core)
     core->fence.phase = FENCE_NONE;
     if (is_wanted(core) && !is_outdated(core))
         ask(core, false);
+}
+
+void fence_peer_lost_again(struct core *core)
+{
+    if (core->role == REPLICA_ROLE_PRIMARY && core_has_data(core) &&
+        core->fence.phase == FENCE_NONE)
+        fence_peer_lost(core);
+}
+
+/* What a handler has found, or may still find, is of a time before. The peer's disk counts again
+ * only after this is durable here (session_go_live): else a node that dies now would come back,
+ * take the peer for outdated, and be promoted beside it. */
+void fence_peer_met(struct core *core)
+{
+    if (!MUTANT(fence_outlives))
+        core->super.flags &= ~(uint32_t)METADATA_PEER_OUTDATED;
+    core->fence.phase = FENCE_NONE;
 }
 
 void fence_peer_back(struct core *core)

@@ -345,6 +345,7 @@ static void source_commits(struct core *core)
     lineage_synced(&core->super.generation);
     core->super.flags &= ~(uint32_t)METADATA_FULL_SYNC; /* its whole bitmap is set on its disk */
     core->mode = MODE_UNRECORDED;
+    verdict_become_uptodate(core);
     core->session.ticket = persist_super(core);
     core->session.phase = SESSION_COMMIT;
 }
@@ -423,6 +424,11 @@ void session_go_live(struct core *core)
     session->discard &= MUTANT(discard_outlives); /* a later divergence is another one */
     core->mode = MODE_REPLICATE;
     loss_over(core);
+    if (session->side == SYNC_NONE && session->same) { /* the peer has forgotten that we are not */
+        verdict_become_uptodate(core);
+        core->peer_disk = REPLICA_DISK_UPTODATE;
+        persist_super(core);
+    }
     if (session->side == SYNC_SOURCE)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;
     if (session->side == SYNC_TARGET)

@@ -2,10 +2,14 @@
 /*
  * invalidate.c - an operator says what a disk is worth: invalidate, invalidate-remote, outdate.
  *
- *   invalidate         hang up (a peer that is Primary stops counting on this disk), Inconsistent
- * and FULL_SYNC durable, answer; the next handshake finds a target in full invalidate-remote
- * INVALIDATE -> the peer makes the same durable -> ACK; we hang up and meet anew outdate not
- * WAS_UPTODATE, durable; then Outdated, then the answer
+ *   invalidate         on a Secondary: hang up (a peer that is Primary stops counting on this
+ *                      disk), Inconsistent and FULL_SYNC durable, answer; the next handshake finds
+ *                      a target in full
+ *                      on a Primary: a detach, then an attach; the guest goes on through the peer
+ *                      (detach.c, attach.c)
+ *   invalidate-remote  INVALIDATE -> the peer makes the same durable -> ACK; we hang up and meet
+ *                      anew
+ *   outdate            not WAS_UPTODATE, durable; then Outdated, then the answer
  *
  * FULL_SYNC in the superblock counts for the whole bitmap, so that one write is all it takes.
  */
@@ -26,6 +30,10 @@ static void give_up_data(struct core *core)
 
 void invalidate_begin(struct core *core)
 {
+    if (core->role == REPLICA_ROLE_PRIMARY) {
+        detach_begin(core);
+        return;
+    }
     if (core->session.link == LINK_UP && !MUTANT(invalidate_stays))
         session_reconnect(core);
     give_up_data(core);

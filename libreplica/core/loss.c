@@ -38,8 +38,10 @@ void loss_peer(struct core *core)
 {
     uint32_t marked;
 
-    if (core->mode != MODE_REPLICATE)
+    if (core->mode != MODE_REPLICATE) { /* it was lost before, and is again before it was back */
+        fence_peer_lost_again(core);
         return;
+    }
     core->mode = MODE_UNRECORDED;
     core->inherited = core->role != REPLICA_ROLE_PRIMARY && !MUTANT(not_inherited);
     if (core->role != REPLICA_ROLE_PRIMARY)

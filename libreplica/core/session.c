@@ -133,7 +133,7 @@ void session_link_up(struct core *core)
     session->number++;
     session->was_live = session->hello_seen = session->ready_seen = session->map_seen = false;
     session->map_blocks = session->map_cursor = session->map_pong = 0;
-    session->full = false;
+    session->full = session->same = false;
     liveness_start(core);
 }
 

@@ -27,14 +27,14 @@ void verdict_prepare(struct core *core)
 {
     core->super.epoch = common_epoch(core);
     core->super.flags |= METADATA_CONNECTED;
-    if (!MUTANT(fence_outlives))
-        core->super.flags &= ~(uint32_t)METADATA_PEER_OUTDATED;
+    fence_peer_met(core);
     core->super.peer_bytes = core->session.state.data_bytes;
     core->session.ticket = persist_super(core);
     core->session.phase = SESSION_PREPARE;
 }
 
-static void become_uptodate(struct core *core)
+/* When the other node's part of the verdict is durable, and not before: see fence_peer_met. */
+void verdict_become_uptodate(struct core *core)
 {
     core->disk = REPLICA_DISK_UPTODATE;
     core->super.flags |= METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
@@ -48,8 +48,8 @@ static void verdict_nothing(struct core *core)
                       core->config.resource, core->config.peer_node, core->config.node);
         return;
     }
-    if (core->disk >= REPLICA_DISK_CONSISTENT || core->peer_disk >= REPLICA_DISK_CONSISTENT)
-        become_uptodate(core);
+    core->session.same =
+        core->disk >= REPLICA_DISK_CONSISTENT || core->peer_disk >= REPLICA_DISK_CONSISTENT;
     verdict_prepare(core);
 }
 
@@ -114,7 +114,6 @@ static void verdict_source(struct core *core, bool full)
     core->session.full = full;
     if (full && !MUTANT(full_sync_unmarked))
         bitmap_set_all(&core->bitmap);
-    become_uptodate(core);
     verdict_prepare(core);
 }
 

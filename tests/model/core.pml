@@ -11,7 +11,9 @@
 #define ROLE_UNKNOWN 2
 
 #define INCONSISTENT 0
-#define UPTODATE 1
+#define OUTDATED 1
+#define CONSISTENT 2
+#define UPTODATE 3
 
 #define MODE_UNRECORDED 0
 #define MODE_REPLICATE 1
@@ -19,6 +21,28 @@
 
 #define LOSS_NONE 0
 #define LOSS_GENERATION 1
+#define LOSS_FROZEN 2
+#define LOSS_FAILING 3
+
+#define DONT_CARE 0 /* FENCING, and PROMISED: what is asserted of it */
+#define RESOURCE_ONLY 1
+#define STONITH 2
+
+#ifndef FENCING
+#define FENCING DONT_CARE
+#endif
+#ifndef PROMISED
+#define PROMISED FENCING
+#endif
+#ifndef FREEZE
+#define FREEZE 0 /* on-peer-loss freeze */
+#endif
+
+#define FENCE_NONE 0
+#define FENCE_RUNS 1
+#define FENCE_ANSWERED 2
+#define FENCE_GOOD 3
+#define FENCE_FAILED 4
 
 #define LINK_IDLE 0
 #define LINK_WAITING 1
@@ -50,10 +74,13 @@
 #define COMMAND_DEMOTE_DRAIN 5
 #define COMMAND_DEMOTE_CONFIRM 6
 #define COMMAND_DEMOTE_PERSIST 7
+#define COMMAND_OUTDATE_PERSIST 8
 
 #define PLAIN 0 /* flags of a promotion */
 #define COMMAND_CONNECTED 1
 #define COMMAND_TAKE_BACK 2
+#define COMMAND_FORCE 3
+#define only_over_link(n) (core[n].flags == COMMAND_CONNECTED || core[n].flags == COMMAND_TAKE_BACK)
 
 #define HANDOVER_NONE 0
 #define HANDOVER_ASK 1
@@ -78,8 +105,11 @@ typedef superblock {
     byte current;         /* generation; bit `ahead`: a bitmap generation is set */
     unsigned ahead : 1;
     unsigned primary : 1;
-    unsigned uptodate : 1; /* METADATA_CONSISTENT and METADATA_WAS_UPTODATE */
-    unsigned crashed : 1
+    unsigned consistent : 1;
+    unsigned uptodate : 1; /* METADATA_WAS_UPTODATE */
+    unsigned crashed : 1;
+    unsigned peer_outdated : 1;
+    unsigned bits : 1 /* of a loss that froze; else the generation tells as much */
 };
 
 typedef core_type {
@@ -112,6 +142,7 @@ typedef core_type {
     unsigned finish : 2; /* of a resync */
     unsigned ready_seen : 1;
     unsigned map_seen : 1;
+    unsigned same : 1;
     unsigned command : 4;
     unsigned flags : 2;
     byte epoch; /* asked for by the command, or by the peer for a handover */
@@ -123,7 +154,12 @@ typedef core_type {
     unsigned peer_current : 1; /* and belongs to the present session */
     unsigned failed : 1;       /* how the last command of xl's ended */
     unsigned done : 1;         /* it has ended, and xl has not looked yet */
-    unsigned held : 1          /* the shell said yes: it takes no request before HANDOVER_END */
+    unsigned held : 1;         /* the shell said yes: it takes no request before HANDOVER_END */
+    unsigned fence : 3;
+    unsigned promoting : 1; /* the handler was asked for a promotion */
+    unsigned status : 3;    /* its exit status */
+    unsigned resumed : 1;   /* by the operator, until the peer is back */
+    unsigned handler : 2    /* the script; no part of the core */
 };
 
 core_type core[NODES];
@@ -139,10 +175,19 @@ byte generations = 2;     /* the next fresh one: core_random */
 #define handover_parks(n) (core[n].handover >= HANDOVER_DRAIN)
 #define handover_half_durable(n) \
     (core[n].handover == HANDOVER_PERSIST || core[n].handover == HANDOVER_REVERT)
-#define is_leaving(n) (core[n].command >= COMMAND_DEMOTE_DRAIN || handover_parks(n))
+#define is_leaving(n) \
+    ((core[n].command >= COMMAND_DEMOTE_DRAIN && core[n].command <= COMMAND_DEMOTE_PERSIST) || \
+     handover_parks(n))
+
+#if MUTANT_NOT_FROZEN
+#define fence_holds(n) 0
+#else
+#define fence_holds(n) \
+    (!core[n].resumed && (FREEZE || (FENCING == STONITH && !core[n].super.peer_outdated)))
+#endif
 
 hidden byte moved;
-hidden byte x, y, verdict;
+hidden byte x, y, verdict, promotes;
 hidden byte got_a, got_b, got_c;
 
 /* ---- what the oracle remembers (no part of the code) ----------------------------------------- */
@@ -154,6 +199,31 @@ byte lineage_writer[GENERATIONS];
 bit promoted_alone; /* once: from then on the data can diverge, and a person must decide */
 #define NOBODY 2
 byte loser = NOBODY; /* whom the last refusal asks to make Secondary */
+bit has[NODES];      /* it has every write that a guest was told of; for STONITH only */
+bit missed[NODES];   /* the peer has gone on alone since the resync of this node began */
+bit excused;         /* an operator has typed --force or resume-io: he vouches for the peer */
+
+/* Never two Primaries: who is careful sees to it, or else fencing does. */
+#define one_primary (!RECKLESS || (FENCING && !excused))
+
+/* resource-and-stonith: nobody goes on without what a guest was told. */
+inline oracle_promoted(n)
+{
+#if PROMISED == 2
+    assert(excused || has[n])
+#else
+    skip
+#endif
+}
+
+inline oracle_resynced(n)
+{
+#if PROMISED == 2
+    has[n] = has[1 - n] & !missed[n]
+#else
+    skip
+#endif
+}
 
 /* A guest's write is answered: the moment in which a lineage goes on. */
 inline oracle_complete(n)
@@ -167,8 +237,12 @@ inline oracle_complete(n)
            lineage_writer[CORE.super.current] == n);
     lineage_epoch[CORE.super.current] = CORE.super.epoch;
     lineage_writer[CORE.super.current] = n;
-#if !RECKLESS
-    assert(!PEER.up || PEER.role != PRIMARY)
+    assert(!one_primary || !PEER.up || PEER.role != PRIMARY);
+#if PROMISED == 2
+    if /* what was held back, and what went to nobody, only this node has */
+    :: CORE.mode == MODE_REPLICATE && CORE.request == REQUEST_FLIGHT
+    :: else -> has[1 - n] = 0; missed[1 - n] = (CORE.mode == MODE_ALONE)
+    fi
 #endif
 }
 
@@ -188,9 +262,10 @@ inline oracle_roles()
 {
     assert(!(core[0].role == PRIMARY && core[1].role == PRIMARY && session_live(0) &&
              session_live(1) && !broken));
-#if !RECKLESS
-    assert(!(core[0].role == PRIMARY && core[1].role == PRIMARY))
-#endif
+    assert(!one_primary || !(core[0].role == PRIMARY && core[1].role == PRIMARY));
+    /* Whom a node takes to be out does not count as current: it would be promoted beside it. */
+    assert(!FENCING || excused || !(core[0].durable.peer_outdated && core[1].disk == UPTODATE));
+    assert(!FENCING || excused || !(core[1].durable.peer_outdated && core[0].disk == UPTODATE))
 }
 
 /* ---- persist.c ------------------------------------------------------------------------------- */
@@ -201,8 +276,11 @@ inline super_copy(to, from)
     to.current = from.current;
     to.ahead = from.ahead;
     to.primary = from.primary;
+    to.consistent = from.consistent;
     to.uptodate = from.uptodate;
-    to.crashed = from.crashed
+    to.crashed = from.crashed;
+    to.peer_outdated = from.peer_outdated;
+    to.bits = from.bits
 }
 
 inline super_zero(to)
@@ -211,8 +289,11 @@ inline super_zero(to)
     to.current = 0;
     to.ahead = 0;
     to.primary = 0;
+    to.consistent = 0;
     to.uptodate = 0;
-    to.crashed = 0
+    to.crashed = 0;
+    to.peer_outdated = 0;
+    to.bits = 0
 }
 
 inline persist_super(n, ticket)
@@ -230,6 +311,14 @@ inline persist_pump(n)
         CORE.wanted = 0
     :: else
     fi
+}
+
+/* The bitmap is a write of its own, and durable before anything follows from it. */
+inline mark_bits(n, value)
+{
+    CORE.super.bits = value;
+    CORE.durable.bits = value;
+    CORE.writing.bits = CORE.busy & value
 }
 
 #define LESS(ticket) ticket = (ticket -> ticket - 1 : 0)
@@ -286,19 +375,20 @@ inline lineage_new_current(n)
 inline lineage_compare(n)
 {
     if
-    :: !CORE.ours.uptodate && !CORE.theirs.uptodate -> assert(false) /* both-inconsistent */
+    :: !CORE.ours.consistent && !CORE.theirs.consistent -> assert(false) /* both-inconsistent */
     :: else
     fi;
     if
-    :: !CORE.theirs.uptodate -> verdict = SOURCE /* inconsistent-peer */
+    :: !CORE.theirs.consistent -> verdict = SOURCE /* inconsistent-peer */
     :: else ->
     if
-    :: !CORE.ours.uptodate -> verdict = TARGET
+    :: !CORE.ours.consistent -> verdict = TARGET
     :: else ->
     if
     :: CORE.ours.current == CORE.theirs.current ->
         if
-        :: !CORE.ours.crashed && !CORE.theirs.crashed && !CORE.ours.ahead && !CORE.theirs.ahead ->
+        :: !CORE.ours.crashed && !CORE.theirs.crashed && !CORE.ours.ahead && !CORE.theirs.ahead &&
+           !CORE.ours.bits && !CORE.theirs.bits ->
             verdict = NOTHING /* no-sync */
         :: else ->
         if
@@ -312,6 +402,10 @@ inline lineage_compare(n)
             verdict = (CORE.ours.epoch > CORE.theirs.epoch -> SOURCE : TARGET)
         :: else ->
         if
+        :: CORE.ours.uptodate != CORE.theirs.uptodate -> /* outdated-peer */
+            verdict = (CORE.ours.uptodate -> SOURCE : TARGET)
+        :: else ->
+        if
         :: CORE.ours.crashed != CORE.theirs.crashed -> /* crashed-primary-self */
             verdict = (CORE.ours.crashed -> SOURCE : TARGET)
         :: CORE.ours.crashed && CORE.theirs.crashed -> verdict = (n == 0 -> SOURCE : TARGET)
@@ -319,8 +413,12 @@ inline lineage_compare(n)
         if
         :: CORE.ours.ahead != CORE.theirs.ahead -> /* source-missed-finish-self */
             verdict = (CORE.ours.ahead -> SOURCE : TARGET)
+        :: else ->
+        if
+        :: CORE.ours.bits != CORE.theirs.bits -> /* out-of-sync-self */
+            verdict = (CORE.ours.bits -> SOURCE : TARGET)
         :: else -> verdict = (n == 0 -> SOURCE : TARGET)
-        fi fi fi fi fi fi
+        fi fi fi fi fi fi fi fi
     :: else ->
     if
     :: descends(CORE.ours.current, CORE.theirs.current) -> verdict = SOURCE   /* bitmap-self */
@@ -331,7 +429,18 @@ inline lineage_compare(n)
 
 /* ---- loss.c ---------------------------------------------------------------------------------- */
 
+/* The bits are durable; then the new generation, or nothing before it is sure. */
 inline loss_record(n)
+{
+    if
+    :: fence_holds(n) ->
+        mark_bits(n, 1);
+        CORE.loss = LOSS_FROZEN
+    :: else -> start_generation(n)
+    fi
+}
+
+inline start_generation(n)
 {
     if
 #if !MUTANT_NO_GENERATION
@@ -350,17 +459,40 @@ inline loss_peer(n)
         CORE.mode = MODE_UNRECORDED;
         if
         :: CORE.role == PRIMARY ->
+            fence_peer_lost(n);
             if
             :: CORE.request == REQUEST_FLIGHT ->
                 CORE.request = REQUEST_HELD;
                 loss_record(n)
-            :: else ->
-                skip
+            :: CORE.request != REQUEST_FLIGHT && fence_holds(n) -> loss_record(n)
+            :: else
             fi
         :: else
         fi
+    :: else -> fence_peer_lost_again(n)
+    fi
+}
+
+inline loss_over(n)
+{
+    CORE.loss = (CORE.loss == LOSS_FROZEN -> LOSS_NONE : CORE.loss);
+    CORE.resumed = 0;
+    fence_peer_back(n)
+}
+
+/* Demoted while frozen: what the guest waits for fails. */
+inline loss_give_up(n)
+{
+    if
+    :: CORE.loss == LOSS_FROZEN && !session_handshaking(n) -> CORE.loss = LOSS_FAILING; moved = 1
     :: else
     fi
+}
+
+inline loss_resume(n)
+{
+    CORE.resumed = 1;
+    excused = 1
 }
 
 inline complete(n)
@@ -369,17 +501,30 @@ inline complete(n)
     CORE.request = REQUEST_FREE
 }
 
+inline pump_held(n)
+{
+    if
+    :: CORE.request == REQUEST_HELD && CORE.loss == LOSS_NONE -> complete(n); moved = 1
+    :: CORE.request >= REQUEST_START && CORE.request != REQUEST_FLIGHT &&
+       CORE.loss == LOSS_FAILING -> CORE.request = REQUEST_FREE; moved = 1
+    :: else
+    fi
+}
+
 inline loss_pump(n)
 {
     if
     :: CORE.loss == LOSS_GENERATION && CORE.loss_ticket == 0 ->
         CORE.loss = LOSS_NONE;
         CORE.mode = MODE_ALONE;
-        moved = 1;
-        if
-        :: CORE.request == REQUEST_HELD -> complete(n)
-        :: else
-        fi
+        moved = 1
+    :: CORE.loss == LOSS_FROZEN && !fence_holds(n) && !session_handshaking(n) ->
+        start_generation(n);
+        moved = 1
+    :: CORE.loss == LOSS_FAILING && CORE.request == REQUEST_FREE ->
+        CORE.loss = LOSS_NONE;
+        moved = 1
     :: else
-    fi
+    fi;
+    pump_held(n)
 }

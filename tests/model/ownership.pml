@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ownership.pml - who may write: promotion, handover and epochs of two nodes, in every order in
+ * ownership.pml - who may write: promotion, handover, fencing and epochs of two nodes, in every order in
  * which their events can come (issues of order that a seeded simulator may never draw).
  *
  * Two processes `replica` are the cores. `world` is the hosts, the link, an operator and xl create;
@@ -20,6 +20,19 @@
  *                     is possible. No command hangs, no handover is half done. Then whoever has
  *                     good data (and the guest, if one is left) can become Primary unless somebody
  *                     is, and a write of the Primary's is answered
+ *   fencing           with handlers that tell the truth (below), and unless an operator has typed
+ *                     --force or resume-io:
+ *                     either policy         never two Primaries, whoever types promote; and no node
+ *                                           is UpToDate while the other has it on disk that it is
+ *                                           out (PEER_OUTDATED): it could be promoted beside it
+ *                     resource-and-stonith  also: whoever becomes Primary has every write that a
+ *                                           guest was told of, and there is no split brain
+ *                     resource-only         not that: a Primary goes on before the peer is out, may
+ *                                           die, and the peer take over without what it wrote
+ *                                           (planted, POLICY)
+ *   no endless freeze faults over, link still away (PARTS): a guest's write is answered when the
+ *                     handlers have answered, or the handler has said no, or on-peer-loss freeze;
+ *                     then resume-io ends it
  *   the protocol      every assert() in a handler stands where the code calls session_violation
  *
  * The operator is careful (no RECKLESS): makes a node Primary only when the other is down, or
@@ -44,7 +57,14 @@
  *     handover_confirmed            pump_confirm
  *     handover_pump                 pump_drain, pump_persist (and grant_away), pump_revert
  *     handover_link_lost            the same
+ *   core.pml
+ *     loss_record, start_generation fence_holds is fence.c's; LOSS_BITMAP is over at once
+ *     pump_held                     write.c; and what fails when frozen I/O is given up
+ *   fence.pml                       fence.c, with peer_disk_by as is_good, refuse in fence_promotes
+ *     outdate_begin, invalidate_pump    invalidate.c
+ *     handler, fenced               the script of fence-peer: no part of the code
  *   session.pml
+ *     `same`                        session.same, of verdict.c
  *     session_ended                 session.c: session_end; due when the event is over (`ending`)
  *     session_close, its `final`    session_close, refused, is_final
  *     handshake_state               handshake.c: first_state, is_acceptable, decide, follow and
@@ -64,19 +84,27 @@
  * Disks do not fail and are never Consistent, Diskless or new. The link loses all that is under way
  * when it breaks, never a part out of the middle; it comes up at both ends at once; its ends notice
  * its end one after the other, any time later. A crash forgets all but `durable`; a superblock
- * under way is lost, or was written just before. No fencing, --force, --discard-my-data, down,
- * new-current-uuid, verify.
+ * under way is lost, or was written just before. No --force on an Inconsistent disk, no
+ * --discard-my-data, down, new-current-uuid, verify.
+ *
+ * A handler tells the truth when it answers 3 only of a peer that has hung up, 4 after `outdate`
+ * has succeeded there, 5 of a peer that does not run, 6 of a Primary, 7 after it shot it; and when,
+ * as with a constraint of Pacemaker's, it says nothing good to a node that is only Consistent and
+ * was fenced itself since the two last met. Its answer may come any time after what it has found.
+ * A script of an earlier loss does nothing more.
  *
  * Bounds, for each configuration: CRASHES, CUTS of the link, COMMANDS of the operator (primary,
  * secondary, disconnect; connect is free while one is left), MIGRATIONS, LATES (time-outs of a
  * handover), XL (guests come and go by xl; without it each host has something that writes whenever
- * it is Primary). After the stage FAULTS no more come. Not covered: two crashes in a run with a
+ * it is Primary), FENCING (the policy), FREEZE, SHOTS and FAILS of the handlers, FORCES (the
+ * operator's commands may be --force and resume-io), PARTS. After the stage FAULTS no more come. Not covered: two crashes in a run with a
  * migration; a crash, a cut and a command in a run with a migration; a reckless operator together
  * with a migration. Progress is checked by bounds on how often a link comes up and a role is asked
  * back, not by a search for cycles.
  */
 
 #include "core.pml"
+#include "fence.pml"
 #include "role.pml"
 #include "session.pml"
 
@@ -96,11 +124,26 @@
 #define LATES 1
 #endif
 
+#ifndef SHOTS
+#define SHOTS 0
+#endif
+#ifndef FAILS
+#define FAILS 0
+#endif
+#ifndef FORCES
+#define FORCES 0
+#endif
+#ifndef PARTS
+#define PARTS 0
+#endif
+
 #ifndef XL
 #define XL 0
 #endif
 
 byte crashes = CRASHES, cuts = CUTS, commands = COMMANDS, migrations = MIGRATIONS, lates = LATES;
+byte shots = SHOTS, fails = FAILS;
+bit parted = PARTS; /* the link stays away after the faults, until the handlers have answered */
 
 #define GUEST_NONE 0
 #define GUEST_RUNNING 1
@@ -119,6 +162,8 @@ byte from; /* where the migrating guest comes from */
 #define ADVISED 3
 #define ASKED 4
 #define PROBED 5
+#define PARTED 6
+#define RESUMED 7
 byte stage;
 byte tries;
 
@@ -161,6 +206,7 @@ inline crash(n)
     CORE.finish = SYNC_RUNS;
     CORE.ready_seen = 0;
     CORE.map_seen = 0;
+    CORE.same = 0;
     if
     :: CORE.command != COMMAND_IDLE -> command_answer(n, REFUSED)
     :: else
@@ -172,7 +218,9 @@ inline crash(n)
     CORE.request = REQUEST_FREE;
     CORE.peer_used = 0;
     CORE.peer_current = 0;
-    CORE.held = 0
+    CORE.held = 0;
+    CORE.resumed = 0;
+    fence_peer_back(n)
 }
 
 /* attach.c, as one durable step, then connect. */
@@ -184,7 +232,12 @@ inline start(n)
     super_copy(CORE.super, CORE.durable);
     CORE.up = 1;
     CORE.link = LINK_WAITING;
-    CORE.disk = (CORE.super.uptodate -> UPTODATE : INCONSISTENT)
+    if /* disk_by_flags */
+    :: !CORE.super.consistent -> CORE.disk = INCONSISTENT
+    :: CORE.super.consistent && !CORE.super.uptodate -> CORE.disk = OUTDATED
+    :: else ->
+        CORE.disk = (FENCING == DONT_CARE || CORE.super.peer_outdated -> UPTODATE : CONSISTENT)
+    fi
 }
 
 inline link_up()
@@ -232,7 +285,7 @@ inline command_promote(n, how)
 
 /* ---- one node: every event that may come ----------------------------------------------------- */
 
-proctype replica(byte n)
+proctype replica(byte n; byte m)
 {
 end:
     do
@@ -250,6 +303,37 @@ end:
                 CORE.loss == LOSS_NONE -> demote_confirmed(n) }
     :: d_step { session_live(n) && CORE.side == SYNC_TARGET && CORE.finish == SYNC_RUNS ->
                 resync_over(n) }
+#if FENCING
+    :: d_step { CORE.handler == HANDLER_TELLS -> fence_handler_done(n) }
+    :: d_step { CORE.handler == HANDLER_RUNS && PEER.up && PEER.role == PRIMARY ->
+                handler_finds(n, 6) }
+    :: d_step { CORE.handler == HANDLER_RUNS && PEER.up && PEER.disk == INCONSISTENT &&
+                PEER.phase == SESSION_NONE && handler_may(n) -> handler_finds(n, 3) }
+#if MUTANT_FENCE_LIES
+    :: d_step { CORE.handler == HANDLER_RUNS -> handler_finds(n, 5) }
+#endif
+    :: d_step { CORE.handler == HANDLER_RUNS && !PEER.up -> handler_finds(n, 5) }
+    :: d_step { CORE.handler == HANDLER_RUNS && may_outdate(m) && handler_may(n) ->
+                CORE.handler = HANDLER_OUTDATES;
+                outdate_begin(m);
+                core[m].todo = 1 }
+    :: d_step { CORE.handler == HANDLER_RUNS && shots > 0 && handler_may(n) ->
+                shots--;
+                if
+                :: core[m].up -> guest[m] = GUEST_NONE; crash(m)
+                :: else
+                fi;
+                handler_finds(n, 7) }
+    :: d_step { CORE.handler == HANDLER_RUNS && fails > 0 && stage == FAULTS ->
+                fails--;
+                handler_finds(n, 1) }
+    /* no for an answer: the peer is about to be promoted, or this node may be the outdated one */
+    :: d_step { CORE.handler == HANDLER_RUNS && PEER.up && PEER.role != PRIMARY &&
+                (PEER.command != COMMAND_IDLE || !handler_may(n)) -> handler_finds(n, 1) }
+    /* what it typed has come to nothing: the peer is dead */
+    :: d_step { CORE.handler == HANDLER_OUTDATES && PEER.command != COMMAND_OUTDATE_PERSIST ->
+                CORE.handler = HANDLER_RUNS }
+#endif
     /* a guest's write */
     :: d_step { stage == FAULTS && CORE.up && CORE.role == PRIMARY && guest[n] == GUEST_RUNNING &&
                 !CORE.held && !is_leaving(n) && CORE.request == REQUEST_FREE ->
@@ -295,7 +379,8 @@ proctype world()
     byte n;
 end:
     do
-    :: d_step { core[0].link == LINK_WAITING && core[1].link == LINK_WAITING -> link_up() }
+    :: d_step { core[0].link == LINK_WAITING && core[1].link == LINK_WAITING &&
+                (stage == FAULTS || !parted) -> link_up() }
     :: d_step { cuts > 0 && stage == FAULTS && !broken &&
                 (core[0].link == LINK_UP || core[1].link == LINK_UP) -> cuts--; broken = 1 }
     :: atomic { crashes > 0 && stage == FAULTS -> choose(n);
@@ -315,6 +400,14 @@ end:
     :: atomic { commands > 0 && stage == FAULTS -> choose(n);
                 if
                 :: d_step { may_promote(n) -> commands--; command_promote(n, PLAIN) }
+#if FORCES
+                :: d_step { may_promote(n) && CORE.phase == SESSION_NONE &&
+                            CORE.disk != INCONSISTENT ->
+                            commands--; excused = 1; command_promote(n, COMMAND_FORCE) }
+                :: d_step { CORE.up && CORE.role == PRIMARY && !session_live(n) &&
+                            CORE.loss == LOSS_FROZEN ->
+                            commands--; loss_resume(n); CORE.todo = 1 }
+#endif
                 :: d_step { may_role(n) && CORE.role == PRIMARY ->
                             commands--; CORE.command = COMMAND_DEMOTE_DRAIN; CORE.todo = 1 }
                 :: d_step { may_command(n) && CORE.link == LINK_UP ->
@@ -336,8 +429,43 @@ end:
                 tries = 0;
                 if :: !core[0].up -> start(0); core[0].todo = 1 :: else fi;
                 if :: !core[1].up -> start(1); core[1].todo = 1 :: else fi }
+#if SHOTS
+    :: d_step { stage != FAULTS && !core[0].up -> start(0); core[0].todo = 1 }
+    :: d_step { stage != FAULTS && !core[1].up -> start(1); core[1].todo = 1 }
+#endif
+#if PARTS
+    /* No link, but the handlers have answered: who is Primary writes, or has been refused. */
+    :: d_step { stage == HEALED && parted && timeout ->
+                assert(may_command(0) && may_command(1));
+                stage = PARTED;
+                for (n : 0 .. 1) {
+                    if
+                    :: CORE.role == PRIMARY && CORE.request == REQUEST_FREE && guest[n] ->
+                        CORE.request = REQUEST_START; CORE.todo = 1
+                    :: else
+                    fi
+                };
+                n = 0 }
+    /* Nobody is frozen for ever: not without a no, and not when an operator has said yes. */
+    :: d_step { stage == PARTED && timeout ->
+                stage = RESUMED;
+                for (n : 0 .. 1) {
+                    if
+                    :: CORE.loss == LOSS_FROZEN ->
+                        assert(FREEZE || CORE.fence == FENCE_FAILED);
+                        loss_resume(n); CORE.todo = 1
+                    :: else -> assert(CORE.loss == LOSS_NONE && CORE.request == REQUEST_FREE)
+                    fi
+                };
+                n = 0 }
+    :: d_step { stage == RESUMED && timeout ->
+                assert(core[0].loss == LOSS_NONE && core[0].request == REQUEST_FREE);
+                assert(core[1].loss == LOSS_NONE && core[1].request == REQUEST_FREE);
+                stage = HEALED;
+                parted = 0 }
+#endif
     /* Nothing moves any more, and an operator wants both ends of the link. */
-    :: d_step { stage == HEALED && timeout ->
+    :: d_step { stage == HEALED && !parted && timeout ->
                 stage = CONNECTED;
                 tries = 0;
                 core[0].link = (core[0].link == LINK_IDLE -> LINK_WAITING : core[0].link);
@@ -362,12 +490,15 @@ end:
     :: atomic { stage == ADVISED && timeout ->
                 d_step {
                     assert((in_sync(0) && in_sync(1)) ||
-                           (promoted_alone && core[0].link != LINK_UP && core[1].link != LINK_UP));
+                           (promoted_alone && (PROMISED != STONITH || excused) &&
+                            core[0].link != LINK_UP && core[1].link != LINK_UP));
                     assert(may_command(0) && may_command(1));
                     assert(!is_leaving(0) && !is_leaving(1));
                     stage = ASKED };
                 if
                 :: core[0].role == PRIMARY || core[1].role == PRIMARY
+                :: FENCING && core[0].role != PRIMARY && core[1].role != PRIMARY &&
+                   core[0].link != LINK_UP -> stage = PROBED /* a person must decide first */
                 :: is_choice(0, 1) -> d_step { n = 0; command_promote(n, PLAIN) }
                 :: is_choice(1, 0) -> d_step { n = 1; command_promote(n, PLAIN) }
                 :: else -> assert(false)
@@ -427,6 +558,7 @@ init {
     d_step {
         core[0].super.epoch = 1;
         core[0].super.current = 1;
+        core[0].super.consistent = 1;
         core[0].super.uptodate = 1;
         super_copy(core[1].super, core[0].super);
         core[0].super.primary = 1;
@@ -448,12 +580,16 @@ init {
         core[0].phase = SESSION_LIVE;
         core[1].phase = SESSION_LIVE;
         guest[0] = GUEST_RUNNING;
+#if PROMISED == 2
+        has[0] = 1;
+        has[1] = 1;
+#endif
 #if !XL
         guest[1] = GUEST_RUNNING; /* whoever is Primary has something to write */
 #endif
     }
-    run replica(0);
-    run replica(1);
+    run replica(0, 1);
+    run replica(1, 0);
     run world();
 #if XL
     run xl_migrate()

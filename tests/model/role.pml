@@ -5,8 +5,8 @@
 
 inline command_answer(n, code)
 {
-    CORE.done = (CORE.flags != PLAIN -> 1 : 0);
-    CORE.failed = (CORE.flags != PLAIN -> code : 0);
+    CORE.done = (only_over_link(n) -> 1 : 0); /* by xl */
+    CORE.failed = (only_over_link(n) -> code : 0);
     CORE.command = COMMAND_IDLE;
     CORE.flags = PLAIN;
     CORE.epoch = (CORE.handover == HANDOVER_NONE -> 0 : CORE.epoch)
@@ -18,6 +18,12 @@ inline take_role(n, under)
 {
     CORE.super.epoch = under;
     CORE.super.primary = 1;
+    if
+    :: CORE.disk != UPTODATE -> /* is_forced: force_uptodate */
+        lineage_new_current(n);
+        CORE.super.uptodate = 1
+    :: else
+    fi;
     CORE.command = COMMAND_PROMOTE_PERSIST;
     persist_super(n, CORE.command_ticket)
 }
@@ -167,8 +173,17 @@ inline promote_wait(n)
     if
     :: CORE.role == PRIMARY -> answer_primary(n); moved = 1
     :: else ->
+    promotes = 1;
     if
-    :: CORE.disk == INCONSISTENT -> /* state_allows */
+    :: !only_over_link(n) -> fence_promotes(n)
+    :: else
+    fi;
+    if
+    :: !promotes
+    :: else ->
+    if
+    :: CORE.disk == INCONSISTENT || (CORE.disk < UPTODATE && CORE.flags != COMMAND_FORCE) ||
+       (CORE.disk < UPTODATE && session_live(n)) -> /* state_allows */
         command_answer(n, REFUSED);
         moved = 1
     :: else ->
@@ -183,7 +198,7 @@ inline promote_wait(n)
         CORE.epoch = CORE.super.epoch + 1;
         core_send(n, PROMOTE, CORE.epoch, (CORE.flags == COMMAND_TAKE_BACK), 0)
 #endif
-    fi fi fi fi
+    fi fi fi fi fi
 }
 
 inline role_promote_answered(n, under, code)
@@ -237,9 +252,24 @@ inline pump_grant(n)
     fi
 }
 
+/* The peer is lost already. When it went after it had granted the role, nobody has fenced it. */
+inline begin_alone(n)
+{
+    CORE.mode = (CORE.disk != UPTODATE -> MODE_ALONE : CORE.mode); /* forced */
+    if
+    :: CORE.fence == FENCE_NONE -> fence_peer_lost(n)
+    :: else
+    fi
+}
+
 inline role_pump(n)
 {
     pump_grant(n);
+    if
+    :: CORE.command == COMMAND_DEMOTE_DRAIN || CORE.command == COMMAND_DEMOTE_CONFIRM ||
+       CORE.command == COMMAND_DEMOTE_PERSIST -> loss_give_up(n)
+    :: else
+    fi;
     if
     :: CORE.command == COMMAND_PROMOTE_WAIT -> promote_wait(n)
 #if MUTANT_ROLE_UNSAVED
@@ -247,14 +277,20 @@ inline role_pump(n)
 #else
     :: CORE.command == COMMAND_PROMOTE_PERSIST && CORE.command_ticket == 0 ->
 #endif
+        oracle_promoted(n);
         CORE.role = PRIMARY;
+        if
+        :: !session_live(n) -> begin_alone(n)
+        :: else -> assert(CORE.disk == UPTODATE)
+        fi;
         CORE.disk = UPTODATE;
         command_answer(n, OK);
         moved = 1
     :: CORE.command == COMMAND_DEMOTE_DRAIN && CORE.request == REQUEST_FREE ->
         CORE.command = COMMAND_DEMOTE_CONFIRM;
         moved = 1
-    :: CORE.command == COMMAND_DEMOTE_PERSIST && CORE.command_ticket == 0 ->
+    :: CORE.command == COMMAND_DEMOTE_PERSIST && CORE.command_ticket == 0 &&
+       CORE.loss == LOSS_NONE ->
         CORE.role = SECONDARY;
         if
         :: session_live(n) -> core_send(n, DEMOTED, CORE.super.epoch, 0, 0)

@@ -20,6 +20,7 @@ inline session_ended(n)
     CORE.finish = SYNC_RUNS;
     CORE.ready_seen = 0;
     CORE.map_seen = 0;
+    CORE.same = 0;
     CORE.session_ticket = 0;
     CORE.resync_ticket = 0;
     CORE.peer_role = ROLE_UNKNOWN;
@@ -44,19 +45,31 @@ inline session_go_live(n)
 {
     CORE.phase = SESSION_LIVE;
     CORE.mode = MODE_REPLICATE;
-    CORE.peer_disk = (CORE.side == SYNC_SOURCE -> INCONSISTENT : UPTODATE);
+    loss_over(n);
+    if
+    :: CORE.side == SYNC_SOURCE -> CORE.peer_disk = INCONSISTENT; missed[1 - n] = 0
+    :: CORE.side == SYNC_TARGET -> CORE.peer_disk = UPTODATE
+    :: CORE.side == SYNC_NONE && CORE.same ->
+        become_uptodate(n);
+        CORE.peer_disk = UPTODATE;
+        fenced[n] = 0;
+        persist_super(n, x)
+    :: else
+    fi;
     super_zero(CORE.ours);
     super_zero(CORE.theirs);
     CORE.ready_seen = 0;
     CORE.map_seen = 0;
+    CORE.same = 0;
     oracle_roles()
 }
 
 /* ---- handshake.c ----------------------------------------------------------------------------- */
 
 #define is_quiet(n) \
-    (!core[n].peer_used && core[n].loss == LOSS_NONE && \
+    (!core[n].peer_used && (core[n].loss == LOSS_NONE || core[n].loss == LOSS_FROZEN) && \
      core[n].command != COMMAND_PROMOTE_PERSIST && core[n].command != COMMAND_DEMOTE_PERSIST && \
+     core[n].command != COMMAND_OUTDATE_PERSIST && \
      !handover_half_durable(n))
 
 inline send_first_state(n)
@@ -64,8 +77,9 @@ inline send_first_state(n)
     super_copy(CORE.ours, CORE.super);
     CORE.phase = SESSION_STATE;
     core_send(n, STATE, CORE.super.epoch, CORE.super.current,
-              CORE.role | (CORE.super.uptodate << 1) | (CORE.super.ahead << 2) |
-              (CORE.super.crashed << 3))
+              CORE.role | (CORE.super.consistent << 1) | (CORE.super.ahead << 2) |
+              (CORE.super.crashed << 3) | (CORE.super.uptodate << 4) | (CORE.super.bits << 5) |
+              (CORE.disk << 6))
 }
 
 inline prepare(n)
@@ -79,6 +93,7 @@ inline prepare(n)
     :: CORE.peer_role == PRIMARY -> CORE.super.epoch = (x > y -> x + 1 : y)
     :: else -> CORE.super.epoch = (x > y -> x : y)
     fi fi;
+    fence_peer_met(n);
     CORE.phase = SESSION_PREPARE;
     persist_super(n, CORE.session_ticket)
 }
@@ -86,6 +101,7 @@ inline prepare(n)
 inline become_uptodate(n)
 {
     CORE.disk = UPTODATE;
+    CORE.super.consistent = 1;
     CORE.super.uptodate = 1
 }
 
@@ -99,6 +115,7 @@ inline verdict_target(n)
         CORE.disk = INCONSISTENT;
         CORE.super.current = CORE.theirs.current;
         CORE.super.ahead = 0;
+        CORE.super.consistent = 0;
         CORE.super.uptodate = 0;
         CORE.super.crashed = 0;
         CORE.mode = MODE_UNRECORDED;
@@ -106,15 +123,18 @@ inline verdict_target(n)
     fi
 }
 
-inline handshake_state(n, under, g, bits)
+inline handshake_state(n, under, g, told)
 {
     CORE.theirs.epoch = under;
     CORE.theirs.current = g;
-    CORE.theirs.primary = bits & 1;
-    CORE.theirs.uptodate = (bits >> 1) & 1;
-    CORE.theirs.ahead = (bits >> 2) & 1;
-    CORE.theirs.crashed = (bits >> 3) & 1;
-    CORE.peer_role = bits & 1;
+    CORE.theirs.primary = told & 1;
+    CORE.theirs.consistent = (told >> 1) & 1;
+    CORE.theirs.ahead = (told >> 2) & 1;
+    CORE.theirs.crashed = (told >> 3) & 1;
+    CORE.theirs.uptodate = (told >> 4) & 1;
+    CORE.theirs.bits = (told >> 5) & 1;
+    CORE.peer_role = told & 1;
+    CORE.peer_disk = (told >> 6) & 3;
     if
     :: CORE.role == PRIMARY && CORE.peer_role == PRIMARY -> /* is_acceptable */
         loser = n;
@@ -125,26 +145,42 @@ inline handshake_state(n, under, g, bits)
         :: verdict == NOTHING ->
             if
             :: CORE.mode == MODE_ALONE -> session_close(n, 1)
-            :: else -> become_uptodate(n); prepare(n)
+            :: else ->
+                if
+                :: CORE.disk >= CONSISTENT || CORE.peer_disk >= CONSISTENT ->
+                    CORE.same = 1;
+#if MUTANT_UPTODATE_EARLY
+                    become_uptodate(n)
+#endif
+                :: else
+                fi;
+                prepare(n)
             fi
         :: verdict == SOURCE ->
             if
             :: CORE.peer_role == PRIMARY -> loser = 1 - n; session_close(n, 1)
-            :: else -> CORE.side = SYNC_SOURCE; become_uptodate(n); prepare(n)
+            :: else ->
+                CORE.side = SYNC_SOURCE;
+#if MUTANT_UPTODATE_EARLY
+                become_uptodate(n);
+#endif
+                prepare(n)
             fi
         :: verdict == TARGET -> verdict_target(n)
         :: verdict == SPLIT_BRAIN ->
+            assert(PROMISED != STONITH || excused);
             session_close(n, 1)
         fi
     fi
 }
 
-inline second_state(n, under, as)
+inline second_state(n, under, as, peers)
 {
     assert(CORE.phase == SESSION_PREPARE || CORE.phase == SESSION_READY);
     assert(CORE.side == SYNC_NONE && !CORE.ready_seen && as == CORE.peer_role &&
            under == CORE.super.epoch);
     CORE.ready_seen = 1;
+    CORE.peer_disk = peers;
     if
     :: CORE.phase == SESSION_READY -> session_go_live(n)
     :: else
@@ -168,7 +204,7 @@ inline prepared(n)
 {
     if
     :: CORE.side == SYNC_NONE ->
-        core_send(n, READY, CORE.super.epoch, CORE.role, 0);
+        core_send(n, READY, CORE.super.epoch, CORE.role, CORE.disk);
         CORE.phase = SESSION_READY;
         if
         :: CORE.ready_seen -> session_go_live(n)
@@ -189,6 +225,7 @@ inline handshake_pump(n)
     :: CORE.phase == SESSION_MAP_AWAIT && CORE.map_seen -> /* source_commits */
         CORE.super.ahead = 0;
         CORE.mode = MODE_UNRECORDED;
+        become_uptodate(n);
         CORE.phase = SESSION_COMMIT;
         persist_super(n, CORE.session_ticket);
         moved = 1
@@ -205,7 +242,10 @@ inline handshake_pump(n)
 /* The last bit of the target's bitmap is clear. */
 inline resync_over(n)
 {
+    CORE.super.consistent = 1;
     CORE.super.uptodate = 1;
+    mark_bits(n, 0);
+    oracle_resynced(n);
     CORE.finish = SYNC_ENDS_SUPER;
     persist_super(n, CORE.resync_ticket)
 }
@@ -217,7 +257,10 @@ inline resync_pump(n)
         core_send(n, RESYNC_DONE, 0, 0, 0);
         moved = 1;
         if
-        :: CORE.side == SYNC_TARGET -> CORE.disk = UPTODATE; CORE.finish = SYNC_ENDS_PEER
+        :: CORE.side == SYNC_TARGET ->
+            CORE.disk = UPTODATE;
+            fenced[n] = 0; /* unfence-peer */
+            CORE.finish = SYNC_ENDS_PEER
         :: else -> CORE.side = SYNC_NONE; CORE.finish = SYNC_RUNS
         fi
     :: else
@@ -230,6 +273,7 @@ inline resync_message(n)
     :: CORE.side == SYNC_SOURCE ->
         CORE.peer_disk = UPTODATE;
         CORE.super.crashed = 0;
+        mark_bits(n, 0);
         CORE.finish = SYNC_ENDS_SUPER;
         persist_super(n, CORE.resync_ticket)
     :: else ->
@@ -305,9 +349,11 @@ inline pump(n)
         :: CORE.ending -> session_ended(n)
         :: else
         fi;
+        fence_pump(n);
         loss_pump(n);
         handshake_pump(n);
         role_pump(n);
+        invalidate_pump(n);
         handover_pump(n);
         pump_start(n);
         resync_pump(n)
@@ -324,7 +370,8 @@ inline session_message(n)
     :: in[n] ? [STATE, _, _, _] -> in[n] ? STATE(got_a, got_b, got_c);
         assert(CORE.phase == SESSION_STATE);
         handshake_state(n, got_a, got_b, got_c)
-    :: in[n] ? [READY, _, _, _] -> in[n] ? READY(got_a, got_b, _); second_state(n, got_a, got_b)
+    :: in[n] ? [READY, _, _, _] -> in[n] ? READY(got_a, got_b, got_c);
+        second_state(n, got_a, got_b, got_c)
     :: in[n] ? [BITMAP_DONE, _, _, _] -> in[n] ? BITMAP_DONE(_, _, _); handshake_bitmap_done(n)
     :: in[n] ? [REFUSE, _, _, _] -> in[n] ? REFUSE(got_a, _, _);
         session_end(n, (got_a -> LINK_IDLE : LINK_WAITING))

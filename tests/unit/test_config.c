@@ -109,6 +109,17 @@ START_TEST(test_resync_rates)
 }
 END_TEST
 
+/* In tenths of a second, as DRBD has it; 0, the default, waits for ever. */
+START_TEST(test_disk_timeout)
+{
+    ck_assert_uint_eq(parse_one(RESOURCE("")).core.disk_timeout, 0);
+    ck_assert_uint_eq(parse_one(DISK("disk-timeout 0;")).core.disk_timeout, 0);
+    ck_assert_uint_eq(parse_one(DISK("disk-timeout 1;")).core.disk_timeout, 100000000);
+    ck_assert_uint_eq(parse_one(DISK("disk-timeout 6000;")).core.disk_timeout,
+                      UINT64_C(600000000000));
+}
+END_TEST
+
 /* A file as a DRBD admin has it: devices, node ids, volumes, comments, handlers, both styles. */
 static const char drbd_file[] =
     "# two hosts\n"
@@ -274,6 +285,12 @@ static const struct {
     {DISK("c-fill-target 10x;"), REPLICA_E_INVALID,
      "vm1.res:2: c-fill-target: expected a number in sectors of 512 bytes, or with K or M behind "
      "it, found '10x'"},
+    {DISK("disk-timeout 6001;"), REPLICA_E_INVALID,
+     "vm1.res:2: disk-timeout: expected 0 to 6000 (tenths of a second (300 is 30 s; 0: never)), "
+     "found '6001'"},
+    {DISK("disk-timeout 30s;"), REPLICA_E_INVALID,
+     "vm1.res:2: disk-timeout: expected a number in tenths of a second (300 is 30 s; 0: never), "
+     "found '30s'"},
     {NET("csums-alg crc32c;"), REPLICA_E_UNSUPPORTED,
      "vm1.res:2: 'csums-alg crc32c' is not in this version: write 'csums-alg none;' or delete the "
      "line"},
@@ -543,6 +560,7 @@ int main(void)
     tcase_add_test(text, test_smallest);
     tcase_add_test(text, test_defaults);
     tcase_add_test(text, test_resync_rates);
+    tcase_add_test(text, test_disk_timeout);
     tcase_add_test(text, test_drbd_file);
     tcase_add_test(text, test_host_options);
     tcase_add_test(text, test_x509);

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test_core_fence.c - a Primary without its peer: fencing, freezing and going on; and what an
- * operator says of a disk: invalidate, invalidate-remote, outdate (P1, P7, P9).
+ * test_core_fence.c - a Primary without its peer: fencing, freezing and going on (P1, P7, P9).
  */
-#include <string.h>
-
 #include "core_pair.h"
 #include "unit.h"
 
@@ -264,6 +261,68 @@ START_TEST(test_flush_after_demoting_frozen)
 }
 END_TEST
 
+/* The fenced peer comes back, and is lost again before both are connected: it is fenced anew, or
+ * the guest would be frozen for ever. */
+START_TEST(test_fenced_anew)
+{
+    struct pair *pair = primary(CORE_FENCING_RESOURCE_AND_STONITH, CORE_PEER_LOSS_CONTINUE);
+    unsigned id = lose_peer(pair);
+    int from;
+
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 7);
+    ck_assert(pair->request[id].done);
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    pair_advance(pair, 20ull * PAIR_SECOND);
+    pair->node[PAIR_A].hold = HOLD_META; /* the source commits, and gets no further */
+    pair_handler_done(pair, PAIR_B, HANDLER_BEFORE_RESYNC_TARGET, 0);
+    ck_assert(!(pair_status(pair, PAIR_A).flags & METADATA_PEER_OUTDATED));
+    from = (int)pair->traced;
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert(ran(pair, from, 'a', HANDLER_FENCE_PEER));
+    id = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 0x5b);
+    pair_run(pair);
+    ck_assert(!pair->request[id].done);
+    ck_assert(pair_status(pair, PAIR_A).frozen);
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 4);
+    ck_assert(pair->request[id].done);
+    ck_assert_int_eq(pair->request[id].code, 0);
+    pair_free(pair);
+}
+END_TEST
+
+/* An outdated peer counts as UpToDate again only when this node has forgotten, durably, that it is
+ * not: else both could be promoted without asking, after a crash here. */
+START_TEST(test_uptodate_when_forgotten)
+{
+    struct pair *pair = primary(CORE_FENCING_RESOURCE_ONLY, CORE_PEER_LOSS_CONTINUE);
+
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_OUTDATE, 0), 0);
+    pair_handler_done(pair, PAIR_A, HANDLER_FENCE_PEER, 4);
+    ck_assert(pair_status(pair, PAIR_A).flags & METADATA_PEER_OUTDATED);
+    pair->node[PAIR_A].hold = HOLD_META;
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    pair_advance(pair, PAIR_SECOND);
+    ck_assert(!(pair_status(pair, PAIR_A).flags & METADATA_PEER_OUTDATED)); /* but not on disk */
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_OUTDATED);
+    ck_assert(!(pair_status(pair, PAIR_B).flags & METADATA_WAS_UPTODATE));
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    for (unsigned i = PAIR_A; i <= PAIR_B; i++) {
+        ck_assert_int_eq(pair_status(pair, i).disk, REPLICA_DISK_UPTODATE);
+        ck_assert_int_eq(pair_status(pair, i).peer_disk, REPLICA_DISK_UPTODATE);
+        ck_assert(pair_status(pair, i).flags & METADATA_WAS_UPTODATE);
+    }
+    pair_free(pair);
+}
+END_TEST
+
 START_TEST(test_resume_is_refused)
 {
     struct pair *pair = primary(CORE_FENCING_DONT_CARE, CORE_PEER_LOSS_FREEZE);
@@ -449,109 +508,10 @@ START_TEST(test_before_resync_target)
 }
 END_TEST
 
-/* ---- invalidate, outdate --------------------------------------------------------------------- */
-
-static struct pair *plain(void)
-{
-    struct pair *pair = pair_new(DATA_BYTES);
-
-    pair_clear(pair);
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
-    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 0x77);
-    pair_run(pair);
-    return pair;
-}
-
-static void assert_in_sync(struct pair *pair)
-{
-    pair_advance(pair, 60ull * PAIR_SECOND);
-    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
-    ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, 0);
-    ck_assert_int_eq(memcmp(pair->node[0].data, pair->node[1].data, DATA_BYTES), 0);
-}
-
-START_TEST(test_invalidate)
-{
-    struct pair *pair = plain();
-    unsigned from = pair->traced;
-
-    memset(pair->node[PAIR_B].data + 8192, 0x13, 4096); /* a difference that no bitmap knows */
-    pair->node[PAIR_B].hold = HOLD_META;
-    pair_ask(pair, PAIR_B, COMMAND_INVALIDATE, 0);
-    pair_run(pair);
-    ck_assert(!pair->node[PAIR_B].answered); /* durable, then the answer */
-    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
-    pair->node[PAIR_B].hold = 0;
-    pair_run(pair);
-    PAIR_ORDER(pair, (int)from, "b: close", "b: done superblock", "b: answer ok");
-    assert_in_sync(pair);
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE, 0), REPLICA_E_STATE);
-    pair_free(pair);
-}
-END_TEST
-
-/* Alone, and over a crash: still Inconsistent, and nothing may be promoted. */
-START_TEST(test_invalidate_is_durable)
-{
-    struct pair *pair = plain();
-
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_INVALIDATE, 0), 0);
-    pair_crash(pair, PAIR_B);
-    pair_attach(pair, PAIR_B);
-    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), REPLICA_E_NOT_UPTODATE);
-    memset(pair->node[PAIR_B].data + 8192, 0x13, 4096);
-    connect_both(pair);
-    assert_in_sync(pair);
-    pair_free(pair);
-}
-END_TEST
-
-START_TEST(test_invalidate_remote)
-{
-    struct pair *pair = plain();
-    unsigned from = pair->traced;
-
-    memset(pair->node[PAIR_B].data + 8192, 0x13, 4096);
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE_REMOTE, 0), 0);
-    PAIR_ORDER(pair, (int)from, "a: send INVALIDATE", "b: done superblock",
-               "b: send INVALIDATE_ACK", "a: answer ok", "a: close");
-    assert_in_sync(pair);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_INVALIDATE_REMOTE, 0),
-                     REPLICA_E_PEER_PRIMARY);
-    pair_cut(pair, REPLICA_E_LINK);
-    pair->node[PAIR_A].hold = HOLD_LINK;
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DISCONNECT, 0), 0);
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE_REMOTE, 0), REPLICA_E_STATE);
-    pair_free(pair);
-}
-END_TEST
-
-START_TEST(test_outdate)
-{
-    struct pair *pair = plain();
-
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_OUTDATE, 0), REPLICA_E_STATE);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_OUTDATE, 0), REPLICA_E_STATE);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_OUTDATE, 0), 0);
-    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_OUTDATED);
-    pair_crash(pair, PAIR_B);
-    pair_attach(pair, PAIR_B);
-    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_OUTDATED);
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), REPLICA_E_NOT_UPTODATE);
-    connect_both(pair);
-    assert_in_sync(pair);
-    pair_free(pair);
-}
-END_TEST
-
 UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stays_frozen,
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
           test_resource_only_goes_on, test_demote_while_frozen, test_frozen_while_demoting,
-          test_frozen_when_demoted, test_flush_after_demoting_frozen, test_resume_is_refused,
-          test_promote_fences, test_dead_before_a_handshake, test_promote_finds_a_primary,
-          test_lost_after_the_grant, test_migration_never_fences, test_lost_during_a_handover,
-          test_before_resync_target, test_invalidate, test_invalidate_is_durable,
-          test_invalidate_remote, test_outdate)
+          test_frozen_when_demoted, test_flush_after_demoting_frozen, test_fenced_anew,
+          test_uptodate_when_forgotten, test_resume_is_refused, test_promote_fences,
+          test_dead_before_a_handshake, test_promote_finds_a_primary, test_lost_after_the_grant,
+          test_migration_never_fences, test_lost_during_a_handover, test_before_resync_target)

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* test_invalidate.c - what an operator says of a disk: invalidate, invalidate-remote, outdate (P1,
+ * P9). */
+#include <string.h>
+
+#include "core_pair.h"
+#include "unit.h"
+
+#define DATA_BYTES ((uint64_t)16 << 20)
+
+static void connect_both(struct pair *pair)
+{
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
+}
+
+static struct pair *plain(void)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 0x77);
+    pair_run(pair);
+    return pair;
+}
+
+static void assert_in_sync(struct pair *pair)
+{
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, 0);
+    ck_assert_int_eq(memcmp(pair->node[0].data, pair->node[1].data, DATA_BYTES), 0);
+}
+
+START_TEST(test_invalidate)
+{
+    struct pair *pair = plain();
+    unsigned from = pair->traced;
+
+    memset(pair->node[PAIR_B].data + 8192, 0x13, 4096); /* a difference that no bitmap knows */
+    pair->node[PAIR_B].hold = HOLD_META;
+    pair_ask(pair, PAIR_B, COMMAND_INVALIDATE, 0);
+    pair_run(pair);
+    ck_assert(!pair->node[PAIR_B].answered); /* durable, then the answer */
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    PAIR_ORDER(pair, (int)from, "b: close", "b: done superblock", "b: answer ok");
+    assert_in_sync(pair);
+    pair_free(pair);
+}
+END_TEST
+
+/* A Primary's guest goes on through the peer, which has made durable that it holds the only copy
+ * before this disk counts as anything else. */
+START_TEST(test_invalidate_primary)
+{
+    struct pair *pair = plain();
+    unsigned from = pair->traced, write;
+
+    memset(pair->node[PAIR_A].data + 8192, 0x13, 4096);
+    pair->node[PAIR_B].hold = HOLD_META;
+    pair_ask(pair, PAIR_A, COMMAND_INVALIDATE, 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 16384, 4096, 0x55);
+    pair_run(pair);
+    ck_assert(!pair->node[PAIR_A].answered && !pair->request[write].done);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    PAIR_ORDER(pair, (int)from, "a: send NEW_UUID", "b: done superblock", "b: send NEW_UUID_ACK",
+               "a: answer ok");
+    ck_assert_int_eq(pair_status(pair, PAIR_A).role, REPLICA_ROLE_PRIMARY);
+    ck_assert(pair->request[write].done && pair->request[write].code == 0);
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_uint_eq(pair_status(pair, PAIR_B).out_of_sync_bytes, 0);
+    ck_assert_int_eq(memcmp(pair->node[0].data, pair->node[1].data, DATA_BYTES), 0);
+    ck_assert_int_eq(pair->node[PAIR_A].data[16384], 0x55);
+    pair_free(pair);
+}
+END_TEST
+
+/* Without a peer that has all of it the guest's data stay. */
+START_TEST(test_invalidate_primary_refused)
+{
+    struct pair *pair = plain();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE, 0), REPLICA_E_STATE);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    pair_free(pair);
+}
+END_TEST
+
+/* Alone, and over a crash: still Inconsistent, and nothing may be promoted. */
+START_TEST(test_invalidate_is_durable)
+{
+    struct pair *pair = plain();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_INVALIDATE, 0), 0);
+    pair_crash(pair, PAIR_B);
+    pair_attach(pair, PAIR_B);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), REPLICA_E_NOT_UPTODATE);
+    memset(pair->node[PAIR_B].data + 8192, 0x13, 4096);
+    connect_both(pair);
+    assert_in_sync(pair);
+    pair_free(pair);
+}
+END_TEST
+
+START_TEST(test_invalidate_remote)
+{
+    struct pair *pair = plain();
+    unsigned from = pair->traced;
+
+    memset(pair->node[PAIR_B].data + 8192, 0x13, 4096);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE_REMOTE, 0), 0);
+    PAIR_ORDER(pair, (int)from, "a: send INVALIDATE", "b: done superblock",
+               "b: send INVALIDATE_ACK", "a: answer ok", "a: close");
+    assert_in_sync(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_INVALIDATE_REMOTE, 0),
+                     REPLICA_E_PEER_PRIMARY);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DISCONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE_REMOTE, 0), REPLICA_E_STATE);
+    pair_free(pair);
+}
+END_TEST
+
+START_TEST(test_outdate)
+{
+    struct pair *pair = plain();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_OUTDATE, 0), REPLICA_E_STATE);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_OUTDATE, 0), REPLICA_E_STATE);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_OUTDATE, 0), 0);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_OUTDATED);
+    pair_crash(pair, PAIR_B);
+    pair_attach(pair, PAIR_B);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_OUTDATED);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), REPLICA_E_NOT_UPTODATE);
+    connect_both(pair);
+    assert_in_sync(pair);
+    pair_free(pair);
+}
+END_TEST
+
+UNIT_MAIN("invalidate", test_invalidate, test_invalidate_primary, test_invalidate_primary_refused,
+          test_invalidate_is_durable, test_invalidate_remote, test_outdate)
