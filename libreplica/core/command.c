@@ -121,7 +121,7 @@ static void run_urgent(struct core *core, enum command_kind kind, void *cookie)
 static bool touches_role(enum command_kind kind)
 {
     return kind == COMMAND_DEMOTE || kind == COMMAND_DOWN || kind == COMMAND_NEW_UUID ||
-           kind == COMMAND_ATTACH || kind == COMMAND_DETACH || kind == COMMAND_INVALIDATE;
+           kind == COMMAND_ATTACH || kind == COMMAND_DETACH;
 }
 
 void command_take(struct core *core, const struct event *event)

@@ -6,9 +6,6 @@
  *              which every block counts as out of sync (loss.c); the guest goes on through it
  *   Secondary  the link closes, and clean metadata are written; an attach connects again
  *
- * A Primary that is told to invalidate its disk lets go of it in the same way, and attaches it
- * again at once: as a target in full.
- *
  * Until the peer has answered, a Primary can still go back: if it refuses, nothing has happened. If
  * the link is lost, nobody knows whether it has taken over, and loss_peer makes sure that this
  * node's data count as the newer ones.
@@ -71,13 +68,6 @@ static bool pump_bitmap(struct core *core)
     return true;
 }
 
-/* What the disk held is given up, it itself is not. */
-static bool shall_return(const struct core *core)
-{
-    return core->command.kind == COMMAND_INVALIDATE && core->disk == REPLICA_DISK_DETACHING &&
-           !core->persist.dead;
-}
-
 static bool pump_idle(struct core *core)
 {
     if (core->disk == REPLICA_DISK_DETACHING && !core->persist.dead &&
@@ -85,15 +75,6 @@ static bool pump_idle(struct core *core)
         return false;
     if (core->local_pending > 0 || !persist_idle(core))
         return false;
-    if (shall_return(core)) {
-        if (!core_disk_idle(core) || core->loss.phase != LOSS_NONE ||
-            (core->confirm.running && core->confirm.logged))
-            return false;
-        core_log(core, LOG_LEVEL_WARNING, "the data of %s are given up: a full sync from %s",
-                 core->config.node, core->config.peer_node);
-        attach_begin(core);
-        return true;
-    }
     core->disk = REPLICA_DISK_DISKLESS;
     core->persist.dead = true; /* there is nothing to write to */
     core_log(core, LOG_LEVEL_NOTICE, "the disk is detached");

@@ -2,11 +2,9 @@
 /*
  * invalidate.c - an operator says what a disk is worth: invalidate, invalidate-remote, outdate.
  *
- *   invalidate         on a Secondary: hang up (a peer that is Primary stops counting on this
- *                      disk), Inconsistent and FULL_SYNC durable, answer; the next handshake finds
- *                      a target in full
- *                      on a Primary: a detach, then an attach; the guest goes on through the peer
- *                      (detach.c, attach.c)
+ *   invalidate         hang up (a peer that is Primary stops counting on this disk),
+ *                      Inconsistent and FULL_SYNC durable, answer; the next handshake finds a
+ *                      target in full
  *   invalidate-remote  INVALIDATE -> the peer makes the same durable -> ACK; we hang up and meet
  *                      anew
  *   outdate            not WAS_UPTODATE, durable; then Outdated, then the answer
@@ -30,10 +28,6 @@ static void give_up_data(struct core *core)
 
 void invalidate_begin(struct core *core)
 {
-    if (core->role == REPLICA_ROLE_PRIMARY) {
-        detach_begin(core);
-        return;
-    }
     if (core->session.link == LINK_UP && !MUTANT(invalidate_stays))
         session_reconnect(core);
     give_up_data(core);

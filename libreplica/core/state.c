@@ -84,12 +84,8 @@ static const struct rule rules[] = {
 
     {COMMAND_INVALIDATE, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n has no disk whose data could be given up"},
-    {COMMAND_INVALIDATE, BIT(REPLICA_ROLE_PRIMARY), 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0,
-     REPLICA_E_STATE,
-     "%r: %n is Primary and its data are in use, and %p is not connected, or not in sync; connect "
-     "it first, or make %n Secondary"},
-    {COMMAND_INVALIDATE, BIT(REPLICA_ROLE_PRIMARY), ~(unsigned)GOOD_DISK, 0, 0, 0, 0,
-     REPLICA_E_STATE, "%r: the disk of %n is being filled from %p already"},
+    {COMMAND_INVALIDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: %n is Primary and its data are in use; make it Secondary first"},
     {COMMAND_INVALIDATE, 0, 0, CONNECTED, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0,
      REPLICA_E_NOT_UPTODATE, "%r: %p is not UpToDate, and %n would have nobody to sync from"},
 

@@ -29,10 +29,9 @@ static bool is_spare(struct sim_host *host)
     return true;
 }
 
-/* On a Primary it is for the core to say no: it gives up nothing that the peer has not got. */
 void admin_invalidate(struct sim_host *host)
 {
-    if (is_typable(host) && (host->status.role == REPLICA_ROLE_PRIMARY || is_spare(host)))
+    if (is_typable(host) && is_spare(host))
         host_command(host, COMMAND_INVALIDATE, 0);
 }
 

@@ -278,9 +278,6 @@ static void answered_invalidate(struct sim_host *host)
                       'A' + host->index);
         return;
     }
-    /* A Primary has let its disk go and taken it again: the marks are its peer's. */
-    if (host->status.role == REPLICA_ROLE_PRIMARY)
-        return;
     for (uint32_t i = 0; i < host->world->profile.sectors; i += SIM_BLOCK_SECTORS) {
         if (meta_marked(host, i))
             continue;

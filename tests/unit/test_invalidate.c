@@ -48,47 +48,7 @@ START_TEST(test_invalidate)
     pair_run(pair);
     PAIR_ORDER(pair, (int)from, "b: close", "b: done superblock", "b: answer ok");
     assert_in_sync(pair);
-    pair_free(pair);
-}
-END_TEST
-
-/* A Primary's guest goes on through the peer, which has made durable that it holds the only copy
- * before this disk counts as anything else. */
-START_TEST(test_invalidate_primary)
-{
-    struct pair *pair = plain();
-    unsigned from = pair->traced, write;
-
-    memset(pair->node[PAIR_A].data + 8192, 0x13, 4096);
-    pair->node[PAIR_B].hold = HOLD_META;
-    pair_ask(pair, PAIR_A, COMMAND_INVALIDATE, 0);
-    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 16384, 4096, 0x55);
-    pair_run(pair);
-    ck_assert(!pair->node[PAIR_A].answered && !pair->request[write].done);
-    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
-    pair->node[PAIR_B].hold = 0;
-    pair_run(pair);
-    PAIR_ORDER(pair, (int)from, "a: send NEW_UUID", "b: done superblock", "b: send NEW_UUID_ACK",
-               "a: answer ok");
-    ck_assert_int_eq(pair_status(pair, PAIR_A).role, REPLICA_ROLE_PRIMARY);
-    ck_assert(pair->request[write].done && pair->request[write].code == 0);
-    pair_advance(pair, 60ull * PAIR_SECOND);
-    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
-    ck_assert_uint_eq(pair_status(pair, PAIR_B).out_of_sync_bytes, 0);
-    ck_assert_int_eq(memcmp(pair->node[0].data, pair->node[1].data, DATA_BYTES), 0);
-    ck_assert_int_eq(pair->node[PAIR_A].data[16384], 0x55);
-    pair_free(pair);
-}
-END_TEST
-
-/* Without a peer that has all of it the guest's data stay. */
-START_TEST(test_invalidate_primary_refused)
-{
-    struct pair *pair = plain();
-
-    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
     ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE, 0), REPLICA_E_STATE);
-    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
     pair_free(pair);
 }
 END_TEST
@@ -150,5 +110,5 @@ START_TEST(test_outdate)
 }
 END_TEST
 
-UNIT_MAIN("invalidate", test_invalidate, test_invalidate_primary, test_invalidate_primary_refused,
-          test_invalidate_is_durable, test_invalidate_remote, test_outdate)
+UNIT_MAIN("invalidate", test_invalidate, test_invalidate_is_durable, test_invalidate_remote,
+          test_outdate)
