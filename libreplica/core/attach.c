@@ -42,6 +42,12 @@ static void read_meta(struct core *core, uint32_t index, uint64_t offset, uint32
     disk_io_begin(core, action->meta.tag);
 }
 
+static void read_slots(struct core *core)
+{
+    for (uint32_t i = 0; i < METADATA_SLOTS; i++)
+        read_meta(core, i, core->slots[i], 1);
+}
+
 void attach_begin(struct core *core)
 {
     if (!core_disk_idle(core) || core->loss.phase != LOSS_NONE ||
@@ -55,8 +61,8 @@ void attach_begin(struct core *core)
     core->disk = REPLICA_DISK_ATTACHING;
     core->command.phase = COMMAND_ATTACH_SLOTS;
     core->command.reads = 0;
-    for (uint32_t i = 0; i < METADATA_SLOTS; i++)
-        read_meta(core, i, core->slots[i], 1);
+    core->command.elsewhere = false;
+    read_slots(core);
 }
 
 static void attach_fail(struct core *core, int code, const char *text)
@@ -97,6 +103,17 @@ static void start_bitmap(struct core *core)
     read_on(core, core->super.layout.bitmap_offset, core->bitmap.blocks);
 }
 
+/* A disk that failed at the last step of a resize has its metadata where they were. */
+static bool look_elsewhere(struct core *core)
+{
+    if (core->command.elsewhere || core->grow.former.meta_bytes == 0)
+        return false;
+    core->command.elsewhere = true;
+    grow_look_elsewhere(core);
+    read_slots(core);
+    return true;
+}
+
 static void choose_superblock(struct core *core)
 {
     struct metadata_superblock found;
@@ -115,6 +132,8 @@ static void choose_superblock(struct core *core)
         return;
     }
     if (metadata_choose(blocks, core->meta_bytes, &found, &slot, &error)) {
+        if (look_elsewhere(core))
+            return;
         attach_fail(core, error.code, error.text);
         return;
     }
@@ -122,9 +141,11 @@ static void choose_superblock(struct core *core)
         char text[ACTION_TEXT_MAX];
 
         snprintf(text, sizeof text,
-                 "its metadata is for %" PRIu64 " bytes of data, the resource has %" PRIu64
-                 "; use a disk of the same size and `create-md`",
-                 found.layout.data_bytes, core->size);
+                 "its metadata is for %" PRIu64 " bytes of data, the resource has %" PRIu64 "; %s",
+                 found.layout.data_bytes, core->size,
+                 found.layout.data_bytes > core->size
+                     ? "a resize was cut short: move the guest to the peer, then down and up"
+                     : "use a disk of the same size and `create-md`");
         attach_fail(core, REPLICA_E_MISMATCH, text);
         return;
     }
@@ -134,6 +155,7 @@ static void choose_superblock(struct core *core)
                     "or make new metadata (create-md) and sync from the peer");
         return;
     }
+    core->grow.former.meta_bytes = 0;
     core->super = found;
     if (core->super.epoch < epoch)
         core->super.epoch = epoch;

@@ -367,6 +367,9 @@ uint64_t verify_oldest(const struct core *core); /* as resync_oldest */
 int grow_begin(struct core *core, const struct grow_wish *wish, struct replica_error *error);
 void grow_abandon(struct core *core);
 void grow_switch(struct core *core); /* GROW_READY: the superblock may be written */
+/* The disk failed before the superblock was durable in its new place (grow.former): the other place
+ * is the present one now. */
+void grow_look_elsewhere(struct core *core);
 bool grow_pump(struct core *core);
 bool grow_holds(const struct core *core); /* no other metadata write may begin */
 void grow_transferred(struct core *core, int code);

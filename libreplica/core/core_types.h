@@ -419,6 +419,7 @@ struct command {
     uint64_t start, stop; /* verify; resize: the wanted size, 0 for all there is */
     uint64_t cursor;      /* attach: next block to read */
     uint32_t reads;       /* attach: under way */
+    bool elsewhere;       /* attach: metadata were looked for in both places */
     int slot_code[METADATA_SLOTS];
 };
 

@@ -203,15 +203,34 @@ static bool pump_map(struct core *core)
     return moved;
 }
 
+static void exchange_place(struct core *core, struct grow_place *place)
+{
+    struct grow_place present = {.meta_bytes = core->meta_bytes};
+
+    memcpy(present.slots, core->slots, sizeof present.slots);
+    memcpy(core->slots, place->slots, sizeof core->slots);
+    core->meta_bytes = place->meta_bytes;
+    *place = present;
+}
+
+void grow_look_elsewhere(struct core *core)
+{
+    exchange_place(core, &core->grow.former);
+}
+
 void grow_switch(struct core *core)
 {
     struct grow *grow = &core->grow;
 
     core->super.layout = grow->layout;
     core->super.peer_bytes = grow->layout.data_bytes;
+    grow->former.meta_bytes = 0;
     if (grow->moves) {
-        memcpy(core->slots, grow->layout.slot, sizeof core->slots);
-        core->meta_bytes = grow->wish.meta_bytes;
+        struct grow_place place = {.meta_bytes = grow->wish.meta_bytes};
+
+        memcpy(place.slots, grow->layout.slot, sizeof place.slots);
+        exchange_place(core, &place);
+        grow->former = place;
         core->persist.slot = 1; /* so that the first one is written next */
     }
     grow->ticket = persist_super(core);
@@ -233,6 +252,7 @@ static bool pump_super(struct core *core)
         bitmap_set(&core->bitmap, (struct range){.offset = from, .length = length});
         from += length;
     }
+    grow->former.meta_bytes = 0;
     grow->phase = GROW_DONE;
     return true;
 }

@@ -121,6 +121,10 @@ static int may_ask(const struct core *core, const struct wire_message *message, 
     if (core->handover.phase != HANDOVER_NONE || core->command.phase != COMMAND_IDLE ||
         core->grant.type || core->loss.phase != LOSS_NONE)
         return REPLICA_E_BUSY;
+    *why = "writes may be lost that only the peer had when the link broke, and the guest's next "
+           "flush has to tell it so; let it write (sync) first";
+    if (core->loss.unflushed)
+        return REPLICA_E_BUSY;
     *why = "it has another ownership epoch";
     if (message->epoch != core->super.epoch + 1)
         return REPLICA_E_READ_ONLY;

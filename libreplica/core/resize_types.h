@@ -32,6 +32,10 @@ struct grow {
     bool moves, reading;
     uint64_t cursor, ticket;
     int failed;
+    /* Where the superblocks were, until one is durable in their new place; else 0. */
+    struct grow_place {
+        uint64_t slots[METADATA_SLOTS], meta_bytes;
+    } former;
 };
 
 struct resize {

@@ -159,8 +159,10 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
     case COMMAND_PAUSE_SYNC:
         host->paused_at = host->world->net.streams;
         break;
-    case COMMAND_RESUME_SYNC:
     case COMMAND_ATTACH:
+        host->outgrown = code == REPLICA_E_MISMATCH;
+        break;
+    case COMMAND_RESUME_SYNC:
     case COMMAND_DISCONNECT:
     case COMMAND_INVALIDATE:
     case COMMAND_INVALIDATE_REMOTE:
@@ -189,6 +191,12 @@ static void look_after_host(struct sim_host *host)
     if (!host->up) {
         if (host->boot_at <= world->now)
             host_boot(host);
+        return;
+    }
+    if (host->outgrown) {
+        host->outgrown = false;
+        host_crash(host, false);
+        host->boot_at = world->now;
         return;
     }
     if (!host->attached && !host->frozen && host->commands == 0)

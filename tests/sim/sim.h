@@ -259,6 +259,7 @@ struct sim_host {
     bool attached;
     bool hold; /* the operator wants it StandAlone for now */
     uint64_t hold_until;
+    bool outgrown;   /* its disk has another size than the resource: a new process takes it */
     bool discarding; /* its operator gives up what it has and the peer has not, at the next sync */
     uint32_t paused_at; /* pause-sync was typed when there had been so many streams */
     bool drained;       /* a demotion is answered in this step: no request may be open after it */

@@ -102,6 +102,38 @@ START_TEST(test_read_after_error)
 }
 END_TEST
 
+/* ---- P2 ---------------------------------------------------------------------------------------
+ */
+
+/* The guest's writes went to the peer alone, and the link broke: whether the peer still has them
+ * nobody knows. One flush says so, and until it has the guest does not move: over there nobody
+ * would tell it. */
+START_TEST(test_no_handover_before_the_flush)
+{
+    struct pair *pair = diskless();
+    unsigned flush;
+
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 3);
+    pair_run(pair);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_CONNECTED),
+                     REPLICA_E_BUSY);
+    ck_assert_ptr_nonnull(strstr(pair->node[PAIR_B].answer_text, "flush"));
+    flush = pair_submit(pair, PAIR_A, REPLICA_OP_FLUSH, 0, 0, 0);
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[flush].code, REPLICA_E_IO);
+    /* From now on the shell is asked; here it says that the guest runs. */
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_CONNECTED),
+                     REPLICA_E_PEER_PRIMARY);
+    pair_free(pair);
+}
+END_TEST
+
 /* ---- the old disk, and the new one -------------------------------------------------------------
  */
 
@@ -194,5 +226,6 @@ START_TEST(test_write_over_a_reconnect)
 }
 END_TEST
 
-UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error, test_attach_fails_in_the_log,
+UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
+          test_no_handover_before_the_flush, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect)

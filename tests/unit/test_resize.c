@@ -328,6 +328,43 @@ START_TEST(test_copy_fails)
 }
 END_TEST
 
+/* The metadata device fails from the n-th action on, for every n, and can be attached again: also
+ * where the superblock should have been written in its new place. */
+static bool failed_at(unsigned n)
+{
+    struct pair *pair = primary_on(BOTH, (uint64_t)2 << 20);
+    struct pair_node *failing = &pair->node[PAIR_A];
+    bool over;
+
+    for (unsigned i = 0; i < 2; i++)
+        pair_grow(pair, i, GROWTH);
+    pair_resize(pair, PAIR_B, 0, 0);
+    pair_run_some(pair, n);
+    over = pair->node[PAIR_B].answered;
+    failing->fail_meta = REPLICA_E_IO;
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, (uint64_t)1 << 20, 4096, 50);
+    pair_run(pair);
+    failing->fail_meta = 0;
+    if (pair_status(pair, PAIR_A).disk == REPLICA_DISK_DISKLESS) {
+        ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+        ck_assert_msg(failing->answer_code == 0, "%s", failing->answer_text);
+        (void)pair_command(pair, PAIR_A, COMMAND_CONNECT, 0);
+    }
+    settle(pair);
+    pair_free(pair);
+    return over;
+}
+
+START_TEST(test_device_fails)
+{
+    unsigned n = 0;
+
+    while (!failed_at(n))
+        n++;
+    ck_assert_uint_gt(n, 10);
+}
+END_TEST
+
 /* A node whose device is too small says so and stays away. */
 START_TEST(test_cannot_catch_up)
 {
@@ -392,6 +429,7 @@ int main(void)
     tcase_add_test(tests, test_guest_goes_on);
     tcase_add_loop_test(tests, test_struck, 0, 4 * HARMS);
     tcase_add_loop_test(tests, test_copy_fails, 0, 2);
+    tcase_add_test(tests, test_device_fails);
     tcase_add_test(tests, test_cannot_catch_up);
     tcase_add_loop_test(tests, test_forged, 0, 16);
     suite_add_tcase(suite, tests);
