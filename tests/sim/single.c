@@ -107,6 +107,11 @@ static bool is_spare(struct sim_host *host)
         return true; /* it is tried again */
     if (!peer->up || peer->status.disk != REPLICA_DISK_UPTODATE)
         return false;
+    /* A Primary that has lost it makes it a target when they meet, whatever it holds. */
+    if (host->status.role == REPLICA_ROLE_PRIMARY &&
+        (host->status.peer_disk != REPLICA_DISK_UPTODATE ||
+         host->status.replication != REPLICA_REPLICATION_ESTABLISHED))
+        return false;
     for (uint32_t i = 0; i < host->world->profile.sectors; i++)
         if (oracle->floor[host->index][i] > oracle->floor[peer->index][i])
             return false;
