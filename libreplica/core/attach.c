@@ -28,18 +28,8 @@
 
 static void read_meta(struct core *core, uint32_t index, uint64_t offset, uint32_t blocks)
 {
-    struct staging *staging = &core->persist.staging[index];
-    struct action *action = core_emit(core, ACTION_META_READ);
-
-    staging->busy = staging->reads = true;
-    staging->generation++;
-    staging->count = blocks;
-    action->meta.tag = tag_make(TAG_STAGING, index, staging->generation);
-    action->meta.offset = offset;
-    action->meta.data = staging->data;
-    action->meta.length = blocks * METADATA_BLOCK_BYTES;
     core->command.reads++;
-    disk_io_begin(core, action->meta.tag);
+    persist_transfer(core, index, STAGING_ATTACH, ACTION_META_READ, offset, blocks);
 }
 
 static void read_slots(struct core *core)

@@ -67,6 +67,10 @@ bool persist_pump(struct core *core);
 /* True when the tag was one of persist's. */
 bool persist_done(struct core *core, uint64_t tag, int code);
 bool persist_idle(const struct core *core);
+/* Reads or writes `blocks` metadata blocks through the staging buffer of this index, which is free.
+ */
+void persist_transfer(struct core *core, uint32_t index, enum staging_use use,
+                      enum action_kind kind, uint64_t offset, uint32_t blocks);
 
 /* ---- disk_io.c ------------------------------------------------------------------------------ */
 

@@ -228,8 +228,7 @@ struct staging {
     uint64_t first; /* bitmap or ring block index */
     uint32_t count, generation;
     bool busy;
-    bool reads; /* for an attach; else it is a run of bitmap blocks */
-    bool grows; /* a transfer of grow.c */
+    enum staging_use { STAGING_BITMAP, STAGING_ATTACH, STAGING_GROW } use; /* whose transfer */
 };
 
 struct persist {
@@ -358,7 +357,6 @@ struct fence {
     bool promoting; /* it was asked for a promotion */
     uint32_t serial;
     int status;
-    bool was_uptodate; /* our disk, when the handler answered */
 };
 
 struct liveness {

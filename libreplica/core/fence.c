@@ -107,7 +107,6 @@ void fence_handler_done(struct core *core, const struct event *event)
         event->handler_done.serial != fence->serial)
         return;
     fence->status = event->handler_done.status;
-    fence->was_uptodate = core->disk == REPLICA_DISK_UPTODATE;
     fence->phase = FENCE_ANSWERED;
 }
 
@@ -120,10 +119,9 @@ static enum replica_disk peer_disk_by(const struct core *core, int status)
     case 4: /* is Outdated now, or was already */
     case 7: /* was shot */
         return REPLICA_DISK_OUTDATED;
-    case 5: /* cannot be reached, assumed dead: enough for a disk that was UpToDate by then, and
-               not by a handshake since, in which the peer was alive */
-        return (core->disk == REPLICA_DISK_UPTODATE && core->fence.was_uptodate) ||
-                       MUTANT(fence_dead_is_enough)
+    case 5: /* cannot be reached, assumed dead: enough for a disk that is UpToDate. That was so when
+               the handler answered: a handshake that changes it forgets the answer */
+        return core->disk == REPLICA_DISK_UPTODATE || MUTANT(fence_dead_is_enough)
                    ? REPLICA_DISK_OUTDATED
                    : REPLICA_DISK_UNKNOWN;
     default: /* 6: is Primary; all else: the handler is broken */

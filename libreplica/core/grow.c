@@ -65,22 +65,6 @@ void grow_abandon(struct core *core)
 
 /* ---- transfers ----------------------------------------------------------------------------- */
 
-static void transfer(struct core *core, uint32_t index, enum action_kind kind, uint64_t offset,
-                     uint32_t blocks)
-{
-    struct staging *staging = &core->persist.staging[index];
-    struct action *action = core_emit(core, kind);
-
-    staging->busy = staging->grows = true;
-    staging->generation++;
-    staging->count = blocks;
-    action->meta.tag = tag_make(TAG_STAGING, index, staging->generation);
-    action->meta.offset = offset;
-    action->meta.data = staging->data;
-    action->meta.length = blocks * METADATA_BLOCK_BYTES;
-    disk_io_begin(core, action->meta.tag);
-}
-
 /* The next stretch of a region of `blocks` blocks. */
 static uint32_t stretch(const struct grow *grow, uint64_t blocks)
 {
@@ -92,7 +76,8 @@ static uint32_t stretch(const struct grow *grow, uint64_t blocks)
 static void clear_slots(struct core *core)
 {
     memset(core->persist.staging[0].data, 0, (size_t)METADATA_SLOTS * METADATA_BLOCK_BYTES);
-    transfer(core, 0, ACTION_META_WRITE, core->grow.layout.slot[0], METADATA_SLOTS);
+    persist_transfer(core, 0, STAGING_GROW, ACTION_META_WRITE, core->grow.layout.slot[0],
+                     METADATA_SLOTS);
 }
 
 static void read_ring(struct core *core)
@@ -100,9 +85,9 @@ static void read_ring(struct core *core)
     struct grow *grow = &core->grow;
 
     grow->reading = true;
-    transfer(core, 0, ACTION_META_READ,
-             core->super.layout.al_offset + grow->cursor * METADATA_BLOCK_BYTES,
-             stretch(grow, METADATA_AL_BLOCKS));
+    persist_transfer(core, 0, STAGING_GROW, ACTION_META_READ,
+                     core->super.layout.al_offset + grow->cursor * METADATA_BLOCK_BYTES,
+                     stretch(grow, METADATA_AL_BLOCKS));
 }
 
 static void write_ring(struct core *core)
@@ -111,8 +96,8 @@ static void write_ring(struct core *core)
     uint32_t blocks = core->persist.staging[0].count;
 
     grow->reading = false;
-    transfer(core, 0, ACTION_META_WRITE,
-             grow->layout.al_offset + grow->cursor * METADATA_BLOCK_BYTES, blocks);
+    persist_transfer(core, 0, STAGING_GROW, ACTION_META_WRITE,
+                     grow->layout.al_offset + grow->cursor * METADATA_BLOCK_BYTES, blocks);
     grow->cursor += blocks;
 }
 
@@ -146,8 +131,8 @@ static void write_map(struct core *core, uint32_t slot)
         if (!MUTANT(grow_unmarked))
             set_bits(block, index, core->bitmap.bits, grow->wish.marked_end / REPLICA_BLOCK_BYTES);
     }
-    transfer(core, slot, ACTION_META_WRITE,
-             grow->layout.bitmap_offset + grow->cursor * METADATA_BLOCK_BYTES, blocks);
+    persist_transfer(core, slot, STAGING_GROW, ACTION_META_WRITE,
+                     grow->layout.bitmap_offset + grow->cursor * METADATA_BLOCK_BYTES, blocks);
     grow->cursor += blocks;
 }
 

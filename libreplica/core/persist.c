@@ -47,16 +47,29 @@ bool persist_idle(const struct core *core)
     return !persist->super_busy && !persist->al_busy;
 }
 
-static void write_meta(struct core *core, uint64_t offset, uint8_t *data, uint32_t length,
-                       uint64_t tag)
+static void begin_io(struct core *core, enum action_kind kind, uint64_t offset, uint8_t *data,
+                     uint32_t blocks, uint64_t tag)
 {
-    struct action *action = core_emit(core, ACTION_META_WRITE);
+    struct action *action = core_emit(core, kind);
 
     action->meta.tag = tag;
     action->meta.offset = offset;
     action->meta.data = data;
-    action->meta.length = length;
+    action->meta.length = blocks * METADATA_BLOCK_BYTES;
     disk_io_begin(core, tag);
+}
+
+void persist_transfer(struct core *core, uint32_t index, enum staging_use use,
+                      enum action_kind kind, uint64_t offset, uint32_t blocks)
+{
+    struct staging *staging = &core->persist.staging[index];
+
+    staging->busy = true;
+    staging->use = use;
+    staging->count = blocks;
+    staging->generation++;
+    begin_io(core, kind, offset, staging->data, blocks,
+             tag_make(TAG_STAGING, index, staging->generation));
 }
 
 static bool pump_super(struct core *core)
@@ -70,8 +83,8 @@ static bool pump_super(struct core *core)
     persist->super_writing = persist->super_wanted;
     persist->super_busy = true;
     persist->super_generation++;
-    write_meta(core, core->slots[1 - persist->slot], persist->super_block, METADATA_BLOCK_BYTES,
-               tag_make(TAG_SUPERBLOCK, 0, persist->super_generation));
+    begin_io(core, ACTION_META_WRITE, core->slots[1 - persist->slot], persist->super_block, 1,
+             tag_make(TAG_SUPERBLOCK, 0, persist->super_generation));
     return true;
 }
 
@@ -86,9 +99,9 @@ static bool pump_actlog(struct core *core)
     persist->al_busy = true;
     persist->al_generation++;
     core->counters.al_writes++;
-    write_meta(core, core->super.layout.al_offset + (uint64_t)index * METADATA_BLOCK_BYTES,
-               persist->al_block, METADATA_BLOCK_BYTES,
-               tag_make(TAG_ACTLOG, 0, persist->al_generation));
+    begin_io(core, ACTION_META_WRITE,
+             core->super.layout.al_offset + (uint64_t)index * METADATA_BLOCK_BYTES,
+             persist->al_block, 1, tag_make(TAG_ACTLOG, 0, persist->al_generation));
     return true;
 }
 
@@ -113,13 +126,10 @@ static bool pump_run(struct core *core, uint32_t index)
     } while (staging->count < CORE_STAGING_BLOCKS &&
              bitmap_next_dirty(&core->bitmap, block, &next) && next == block);
     persist->pass_cursor = block;
-    staging->busy = true;
-    staging->reads = false;
-    staging->generation++;
     core->counters.bitmap_writes++;
-    write_meta(core, core->super.layout.bitmap_offset + staging->first * METADATA_BLOCK_BYTES,
-               staging->data, staging->count * METADATA_BLOCK_BYTES,
-               tag_make(TAG_STAGING, index, staging->generation));
+    persist_transfer(core, index, STAGING_BITMAP, ACTION_META_WRITE,
+                     core->super.layout.bitmap_offset + staging->first * METADATA_BLOCK_BYTES,
+                     staging->count);
     return true;
 }
 
@@ -203,18 +213,19 @@ static bool staging_done(struct core *core, uint64_t tag, int code)
     if (!staging->busy || tag != tag_make(TAG_STAGING, index, staging->generation))
         return false;
     staging->busy = false;
-    if (staging->grows) {
-        staging->grows = false;
+    switch (staging->use) {
+    case STAGING_GROW:
         grow_transferred(core, code);
         return false; /* the old metadata are whole */
-    }
-    if (staging->reads) {
+    case STAGING_ATTACH:
         if (core->reading) /* else of an attach that has failed */
             attach_read_done(core, index, code);
-        return true;
+        break;
+    case STAGING_BITMAP:
+        for (uint64_t i = 0; code && i < staging->count; i++)
+            bitmap_mark_dirty(&core->bitmap, staging->first + i);
+        break;
     }
-    for (uint64_t i = 0; code && i < staging->count; i++)
-        bitmap_mark_dirty(&core->bitmap, staging->first + i);
     return true;
 }
 
