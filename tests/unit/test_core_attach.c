@@ -28,6 +28,32 @@ static struct pair *diskless(void)
 /* ---- reads ------------------------------------------------------------------------------------
  */
 
+/* Data of the write that is held: 3. */
+static void expect_read(const struct pair *pair, unsigned read)
+{
+    ck_assert(pair->request[read].done);
+    ck_assert_int_eq(pair->request[read].code, 0);
+    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+}
+
+static unsigned read_waits(struct pair *pair)
+{
+    unsigned read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
+
+    pair_run(pair);
+    ck_assert(!pair->request[read].done);
+    return read;
+}
+
+static void end_held(struct pair *pair, unsigned write, unsigned read)
+{
+    pair->node[PAIR_A].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    expect_read(pair, read);
+    pair_free(pair);
+}
+
 /* P1: the resync of a Primary ends while a write is on the peer's disk and not yet on its own. A
  * read through the peer has shown that write already; one from its own disk must not go back
  * behind it. */
@@ -46,24 +72,16 @@ START_TEST(test_read_after_sync)
     ck_assert(!pair->request[write].done);
     read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
     pair_run(pair);
-    ck_assert_int_eq(pair->request[read].code, 0);
-    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+    expect_read(pair, read);
 
     pair->node[PAIR_A].hold = HOLD_WRITE;
     pair_run(pair);
     ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
-    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
-    pair_run(pair);
-    ck_assert(!pair->request[read].done);
+    read = read_waits(pair);
     pair_cut(pair, REPLICA_E_LINK); /* and no more when the peer is lost */
     pair_run(pair);
     ck_assert(!pair->request[read].done);
-    pair->node[PAIR_A].hold = 0;
-    pair_run(pair);
-    ck_assert(pair->request[write].done && pair->request[read].done);
-    ck_assert_int_eq(pair->request[read].code, 0);
-    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
-    pair_free(pair);
+    end_held(pair, write, read);
 }
 END_TEST
 
@@ -87,18 +105,10 @@ START_TEST(test_read_after_error)
     pair->node[PAIR_A].hold = HOLD_WRITE;
     pair->node[PAIR_A].fail_read = REPLICA_E_IO;
     pair_run(pair);
-    ck_assert_int_eq(pair->request[read].code, 0);
-    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
+    expect_read(pair, read);
     pair->node[PAIR_A].fail_read = 0;
-    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 4096, 4096, 0);
-    pair_run(pair);
-    ck_assert(!pair->request[read].done);
-    pair->node[PAIR_A].hold = 0;
-    pair_run(pair);
-    ck_assert(pair->request[write].done && pair->request[read].done);
-    ck_assert_int_eq(pair->request[read].code, 0);
-    ck_assert_uint_eq(pair->request[read].buffer->data[0], 3);
-    pair_free(pair);
+    read = read_waits(pair);
+    end_held(pair, write, read);
 }
 END_TEST
 
