@@ -107,7 +107,7 @@ def missing_programs():
 def time_bound(entry, long):
     """More for a long run, and more when the machine is busy with others."""
     busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return int(entry.seconds * (4 if long else 1) * min(max(busy, 1), 4))
+    return int(entry.seconds * (6 if long else 1) * min(max(busy, 1), 4))
 
 
 class Runner:

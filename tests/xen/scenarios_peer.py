@@ -7,6 +7,7 @@ that nothing was lost on the way.
 
 import concurrent.futures
 import statistics
+import threading
 
 from lab import scenario
 from scenarios_disk import expect_same
@@ -55,7 +56,7 @@ def longest_wait(guest, target):
     return longest
 
 
-@scenario("cut-in-migration", product=True, long=True, seconds=600)
+@scenario("cut-in-migration", product=True, long=True, seconds=900)
 def cut_in_migration(lab):
     """The cable is cut once the migration's target may write; then it is mended."""
     dual = {"net": {"protocol": "C", "allow-two-primaries": "yes"}}
@@ -65,10 +66,18 @@ def cut_in_migration(lab):
     role = f"{resource.tool} status vm1 | head -n 1 | grep -q role:Primary"
     if lab.kind == "drbd":
         role = "drbdadm role vm1 | grep -q ^Primary"
+    cut = threading.Event()
+
+    def cut_the_cable(_line):
+        pair.cut_link()
+        cut.set()
+
     beta.start(f"until {role}; do :; done; echo primary",
-               on_line=lambda _line: pair.cut_link())
+               on_line=cut_the_cable)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         moving = pool.submit(guest.migrate, beta, check=False)
+        # The guest's memory is copied first.
+        lab.check(cut.wait(240), "beta did not become Primary")
         for host in pair.hosts:
             resource.wait_facts(host, 60, link="(?!Connected$).*")
         tell(lab, pair, resource, "the cable is cut")
