@@ -374,6 +374,12 @@ bool lineage_is_ahead(const struct generation *generation)
     return (generation->bitmap & ~ROLE_BIT) != 0;
 }
 
+bool lineage_is_ours_alone(const struct generation *generation)
+{
+    return lineage_is_ahead(generation) &&
+           ((generation->current & ROLE_BIT) || MUTANT(peers_generation_is_ours));
+}
+
 void lineage_synced(struct generation *generation)
 {
     remember(generation, generation->bitmap);

@@ -51,9 +51,13 @@ bool lineage_same(uint64_t a, uint64_t b);
  * JUST_CREATED are never used. */
 void lineage_new_current(struct generation *generation, uint64_t fresh, bool primary);
 
-/* The peer is known not to have our current generation in sync: it is ours alone, and going on
- * without the peer needs no newer one. */
+/* The peer is known not to have our current generation in sync. */
 bool lineage_is_ahead(const struct generation *generation);
+
+/* The same, and the peer cannot know the current generation: going on without it needs no newer
+ * one. It does know a generation that it asked for itself when it lost its disk (its bit says that
+ * no Primary began it here): it may have made that one an ancestor of its own. */
+bool lineage_is_ours_alone(const struct generation *generation);
 
 /* The bitmap generation moves into history: the peer has the current one now. */
 void lineage_synced(struct generation *generation);

@@ -9,8 +9,8 @@
  *      freezes here. The generation stays: should this node die frozen, it has completed nothing
  *      that the peer does not have, and comes back as a resync target and no split brain.
  *   3. Then the superblock with a new current generation is written (P7). If the peer was behind
- *      already, the current one is ours alone: a newer one would only push the peer's out of
- *      the history.
+ *      already and cannot know the current one, that one serves: a newer one would only push the
+ *      peer's out of the history.
  *   4. Then what was held goes out, and guest I/O runs on alone (P1).
  *
  * A Primary that loses its peer with nothing unconfirmed does this at its first write. One that
@@ -160,7 +160,7 @@ static void start_generation(struct core *core)
 {
     struct generation *generation = &core->super.generation;
 
-    if (!lineage_is_ahead(generation) && !MUTANT(no_new_generation)) {
+    if (!lineage_is_ours_alone(generation) && !MUTANT(no_new_generation)) {
         generation->current &= ~(uint64_t)1;
         generation->current |= core->inherited ? 0 : 1;
         lineage_new_current(generation, core_random(core), true);

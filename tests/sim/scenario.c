@@ -347,6 +347,36 @@ static void run_split_brain(struct sim_world *world)
         operator_is_back(world);
 }
 
+static bool taken_over(const struct sim_world *world)
+{
+    return !lineage_same(world->host[0].status.generation.current,
+                         world->host[1].status.generation.current);
+}
+
+/* A lets go of its disk and never hears that B has taken the data over. So it keeps the disk and
+ * goes on, and so does B, under a generation that A has given it. */
+static void run_takeover_unheard(struct sim_world *world)
+{
+    if (!pair_start_reckless(world))
+        return;
+    net_block(world, 2, 800 * MS);
+    host_command(&world->host[0], COMMAND_DETACH, 0);
+    if (!expect(world, taken_over, SECOND, "the new generation on B"))
+        return;
+    net_block(world, 1, 800 * MS);
+    if (!expect(world, a_alone, SECOND, "A alone, with its disk"))
+        return;
+    write_some(world, 0, 12, 0, 128);
+    world->promoting = 1;
+    host_command(&world->host[1], COMMAND_PROMOTE, 0);
+    if (!expect(world, b_primary, SECOND, "the promotion of B"))
+        return;
+    write_some(world, 1, 12, 0, 128);
+    world->operator_off = true;
+    if (expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain"))
+        operator_is_back(world);
+}
+
 static bool b_secondary(const struct sim_world *world)
 {
     return world->host[1].status.role == REPLICA_ROLE_SECONDARY && world->demoting < 0;
@@ -429,6 +459,8 @@ static const struct scenario scenarios_link[] = {
     {"promote-both", "promote on both at once", run_promote_both},
     {"split-brain", "both wrote alone: refused, then resolved by hand", run_split_brain},
     {"split-brain-diskless", "the same, and the loser has no disk", run_split_brain_diskless},
+    {"takeover-unheard", "a detach whose answer is lost, then both write alone",
+     run_takeover_unheard},
     {"discard-once", "connect --discard-my-data is good for one connection", run_discard_once},
     {"promoted-but-unwritten", "a second Primary that wrote nothing", run_promoted_but_unwritten},
 };

@@ -412,6 +412,20 @@ START_TEST(test_new_current)
 }
 END_TEST
 
+/* One that no Primary began is known to the peer that asked for it. */
+START_TEST(test_ours_alone)
+{
+    struct generation generation = {A, 0, {C, D}};
+
+    ck_assert(!lineage_is_ours_alone(&generation));
+    lineage_new_current(&generation, B, false);
+    ck_assert(lineage_is_ahead(&generation));
+    ck_assert(!lineage_is_ours_alone(&generation));
+    lineage_new_current(&generation, 0x200, true);
+    ck_assert(lineage_is_ours_alone(&generation));
+}
+END_TEST
+
 START_TEST(test_fresh_identifiers_are_never_taken)
 {
     const uint64_t poor[] = {0, 1, NEW, NEW | 1, A, A | 1, B, C, D};
@@ -494,6 +508,6 @@ START_TEST(test_names)
 END_TEST
 
 UNIT_MAIN("lineage", test_every_row, test_ties, test_all_generations, test_all_states, test_same,
-          test_new_current, test_fresh_identifiers_are_never_taken, test_synced_and_adopt,
-          test_adopt_of_the_same_generation, test_adopt_after_split_brain,
+          test_new_current, test_ours_alone, test_fresh_identifiers_are_never_taken,
+          test_synced_and_adopt, test_adopt_of_the_same_generation, test_adopt_after_split_brain,
           test_just_created_is_not_remembered, test_names)
