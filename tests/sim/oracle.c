@@ -137,10 +137,13 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
                           'A' + host->index, request->stamp, i);
         if (local)
             oracle_floor_raise(oracle, host->index, i, request->stamp);
-        if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp)
+        if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp) {
             oracle_floor_raise(oracle, 1 - host->index, i, request->stamp);
-        else
-            peer_has = false;
+            continue;
+        }
+        peer_has = false;
+        if (write->peer_acked && oracle->lost[1 - host->index][i] < request->stamp)
+            oracle->lost[1 - host->index][i] = request->stamp;
     }
     write->acked = true;
     write->on[host->index] = local;
