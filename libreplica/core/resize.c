@@ -389,6 +389,12 @@ void resize_asked(struct core *core, const struct wire_message *message)
     }
 }
 
+/* The leader may fail at any of its steps, so the command that was handed on may end at any. */
+static bool is_following(const struct resize *resize)
+{
+    return resize->phase == RESIZE_NONE || resize->phase >= RESIZE_MEASURING;
+}
+
 void resize_answered(struct core *core, const struct wire_message *message)
 {
     struct resize *resize = &core->resize;
@@ -396,7 +402,7 @@ void resize_answered(struct core *core, const struct wire_message *message)
     bool ours = message->tag == tag_of(core);
 
     if (ours && step == CORE_RESIZE_ASK && core->command.phase == COMMAND_RESIZE_RUNS &&
-        resize->phase == RESIZE_NONE)
+        is_following(resize))
         command_answer(core, message->code, "%s", message->resize.reason);
     else if (ours && step == CORE_RESIZE_PREPARE && resize->phase == RESIZE_OFFER)
         offered(core, message);
