@@ -341,6 +341,7 @@ struct loss {
     uint64_t uuid;       /* in it */
     bool refused;        /* a detach: the answer was no */
     bool unflushed;      /* the peer went with writes that only it had: the next flush fails */
+    bool last_copy;      /* a Primary's disk failed, and no other has all that it had */
     uint64_t asked_at;
 };
 

@@ -54,6 +54,7 @@
     X(generation_not_awaited, "a write completes alone before the new generation is on disk")     \
     X(loss_not_recorded, "writes in flight complete as if the peer had them when it is lost")     \
     X(peers_generation_is_ours, "going on alone under a generation that the peer knows")          \
+    X(last_copy_dropped, "the last good copy is marked Inconsistent when its disk fails")         \
     X(not_inherited, "a Primary forgets that it was Secondary when the peer left")                \
     /* peer.c */                                                                                  \
     X(peer_acks_early, "the peer acknowledges a write before its disk has it")                    \

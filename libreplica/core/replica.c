@@ -215,6 +215,15 @@ static void abandon_command(struct core *core)
     }
 }
 
+/* Its disk is what this node's is. One that is about to switch to a new size is no longer. */
+static bool peer_has_it_all(const struct core *core)
+{
+    return session_live(core) && core->peer_disk == REPLICA_DISK_UPTODATE &&
+           core->resize.phase != RESIZE_COMMIT;
+}
+
+/* A disk that has failed is not to be trusted when it comes back, unless nothing better is known:
+ * an older copy elsewhere must not win over it. */
 void core_disk_failed(struct core *core, int code, const char *what)
 {
     if (core->disk == REPLICA_DISK_FAILED || core->disk == REPLICA_DISK_DISKLESS ||
@@ -228,10 +237,13 @@ void core_disk_failed(struct core *core, int code, const char *what)
         handler_run(core, HANDLER_LOCAL_IO_ERROR);
     core->grant.type = 0;
     abandon_command(core);
+    core->loss.last_copy = core->role == REPLICA_ROLE_PRIMARY && !peer_has_it_all(core);
+    if (peer_has_it_all(core) || MUTANT(last_copy_dropped)) {
+        core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
+        persist_super(core); /* if that still works; nothing waits for it */
+    }
     resize_disk_failed(core);
     handover_disk_failed(core);
-    core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
-    persist_super(core); /* if that still works; nothing waits for it */
     core_disk_gone(core);
 }
 

@@ -323,8 +323,9 @@ static bool is_spared(const struct sim_host *host)
 
 bool disk_fails(struct sim_host *host)
 {
-    return host->disk.fails_until > host->world->now && !is_spared(host) &&
-           sim_chance(host->world, 2);
+    if (host->disk.fails_until <= host->world->now)
+        return false;
+    return host->disk.not_spared || (!is_spared(host) && sim_chance(host->world, 2));
 }
 
 bool disk_hangs(const struct sim_host *host)

@@ -130,6 +130,14 @@ static void demoted(struct sim_host *host, int code)
                       'A' + host->index);
 }
 
+static void look_demote(struct sim_host *host)
+{
+    host->world->demoting = host->index;
+    host->world->reconnect = true;
+    host->guest.paused = true;
+    host_command(host, COMMAND_DEMOTE, 0);
+}
+
 void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t flags, int code,
                        const char *text)
 {
@@ -161,6 +169,9 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
         break;
     case COMMAND_ATTACH:
         host->outgrown = code == REPLICA_E_MISMATCH;
+        if (code == REPLICA_E_STATE && host->status.role == REPLICA_ROLE_PRIMARY &&
+            operator_idle(host->world))
+            look_demote(host);
         break;
     case COMMAND_RESUME_SYNC:
     case COMMAND_DISCONNECT:
@@ -282,14 +293,6 @@ static void look_after_guest(struct sim_world *world)
         ask_promote(wanted, 0);
     else if (!world->pinned && sim_chance(world, 4))
         world->prefer = 1 - world->prefer;
-}
-
-static void look_demote(struct sim_host *host)
-{
-    host->world->demoting = host->index;
-    host->world->reconnect = true;
-    host->guest.paused = true;
-    host_command(host, COMMAND_DEMOTE, 0);
 }
 
 /* New metadata: what it has is nobody's any more, and it gets everything from the other one. */

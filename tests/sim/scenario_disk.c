@@ -210,6 +210,35 @@ static void run_resize_cut(struct sim_world *world)
     expect(world, both_larger, 10 * SECOND, "the pair with its new size");
 }
 
+static bool failed(const struct sim_world *world)
+{
+    return world->host[0].status.disk < REPLICA_DISK_INCONSISTENT;
+}
+
+/* A read of A's guest meets a bad sector; the rest of the disk is well. */
+static bool read_badly(struct sim_world *world)
+{
+    struct sim_disk *disk = &world->host[0].disk;
+    uint32_t at = sim_below(world, quiet_profile.first_sectors - 8);
+
+    disk->not_spared = true;
+    disk->fails_until = UINT64_MAX;
+    guest_issue(&world->host[0], REPLICA_OP_READ, false, at, 8);
+    if (!expect(world, failed, SECOND, "a disk that has failed"))
+        return false;
+    disk->not_spared = false;
+    disk->fails_until = 0;
+    world_run(world, MS);
+    return !world->failed;
+}
+
+/* The leader's disk fails when it has the new size, and its follower is about to take it. */
+static void run_resize_disk(struct sim_world *world)
+{
+    if (begin_resize(world) && busy_until(world, one_switched) && read_badly(world))
+        expect(world, both_larger, 10 * SECOND, "the pair with its new size");
+}
+
 /* ---- a disk comes back ----------------------------------------------------------------------- */
 
 static bool reads_locally(const struct sim_world *world)
@@ -266,15 +295,41 @@ static void run_read_after_sync(struct sim_world *world)
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
 }
 
+/* One sector cannot be read on the disk that has the only good copy. The rest of it can, and must
+ * not lose against the older copy of the peer. */
+static void run_last_copy(struct sim_world *world)
+{
+    struct sim_host *primary = &world->host[0];
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    host_crash(&world->host[1], sim_chance(world, 2));
+    world->host[1].boot_at = world->now + SECOND;
+    write_some(world, 0, 24, 0, world->profile.sectors);
+    flush(world, 0);
+    world->operator_off = true;
+    if (!read_badly(world))
+        return;
+    if (sim_chance(world, 2)) { /* else a person stops the guest */
+        host_crash(primary, sim_chance(world, 2));
+        primary->boot_at = world->now + MS;
+    }
+    world->operator_off = false;
+    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    expect(world, established, 10 * SECOND, "Established without a person");
+}
+
 const struct scenario scenarios_disk[] = {
     {"resize-power", "power is lost as both hosts have switched to the larger metadata",
      run_resize_power},
     {"resize-cut", "one host has the new size when the other one or the link is lost",
      run_resize_cut},
+    {"resize-disk", "the leader's disk fails in the middle of its commit", run_resize_disk},
     {"verify-flip", "a flipped bit is found, marked, and repaired from the Primary",
      run_verify_flip},
     {"verify-busy", "writes, handovers and cuts while it runs are no differences", run_verify_busy},
     {"read-after-sync", "a Primary's disk becomes UpToDate under reads and writes",
      run_read_after_sync},
+    {"last-copy", "the only good copy has a bad sector; an older one does not win", run_last_copy},
 };
 const unsigned scenario_disk_count = sizeof scenarios_disk / sizeof scenarios_disk[0];

@@ -135,6 +135,7 @@ struct sim_disk {
     uint32_t in_flight;
     uint64_t stalled_until;
     uint64_t fails_until; /* requests end with an error: an attach helps after that */
+    bool not_spared;      /* a failure hits the only good copy too */
     uint64_t hangs_until; /* requests do not end */
     struct sim_disk_op ops[SIM_DISK_OPS];
 };

@@ -236,6 +236,42 @@ START_TEST(test_write_over_a_reconnect)
 }
 END_TEST
 
+/* The peer is gone, and the disk with the only good copy has a bad sector: it stays the good copy,
+ * and the older one of the peer does not win over it. It is not taken back under a guest. */
+START_TEST(test_last_copy)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+    struct pair_node *a = &pair->node[PAIR_A];
+    unsigned write, read;
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 2);
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    ck_assert_int_eq(pair->request[write].code, 0);
+    a->fail_read = REPLICA_E_IO;
+    read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 8192, 4096, 0);
+    pair_run(pair);
+    a->fail_read = 0;
+    ck_assert_int_eq(pair->request[read].code, REPLICA_E_IO);
+    ck_assert_int_lt(pair_status(pair, PAIR_A).disk, REPLICA_DISK_INCONSISTENT);
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), REPLICA_E_STATE);
+    ck_assert_ptr_nonnull(strstr(a->answer_text, "stop the guest"));
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    for (unsigned i = 0; i < 2; i++)
+        pair_command(pair, i, COMMAND_CONNECT, 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[4096], 2);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
-          test_logged_on_the_old_disk, test_write_over_a_reconnect)
+          test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy)
