@@ -278,3 +278,7 @@ def xen(options, builds, tally):
                        *(["--long", "--suite", "all"] if options.long else [])],
                       builds.log("xen"), limit + 600, echo=tally.say)
     last_line_counts("xen", command, tally, "Xen scenarios")
+    if options.long:  # the other column of the table in tapdrbd-migrate(7)
+        command = Command([sys.executable, runner, "--long", "--suite", "bookworm", "--kind", "drbd",
+                           "cut-in-migration"], builds.log("xen-drbd"), 1800, echo=tally.say)
+        last_line_counts("xen", command, tally, "Xen scenarios with kernel DRBD")
