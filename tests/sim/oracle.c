@@ -245,7 +245,7 @@ static void oracle_read_done(struct sim_host *host, const struct sim_request *re
         }
         if (stamp < SIM_STAMP_FIRST && sector >= world->profile.first_sectors)
             continue; /* what nobody ever wrote may change */
-        if (oracle->seen[host->index][sector] < stamp)
+        if (oracle->seen[host->index][sector] < stamp && !write->failed)
             oracle->seen[host->index][sector] = stamp;
     }
 }
@@ -273,10 +273,20 @@ void oracle_completed(struct sim_host *host, const struct sim_request *request)
                       'A' + host->index);
 }
 
+/* What a guest has read of a write that then fails may be there or not. */
 void oracle_failed(struct sim_host *host, const struct sim_request *request)
 {
+    struct sim_oracle *oracle = &host->world->oracle;
+    uint32_t *seen = oracle->seen[host->index];
+
     if (request->op == REPLICA_OP_FLUSH)
-        host->world->oracle.robbed[host->index] = false;
+        oracle->robbed[host->index] = false;
+    if (request->stamp == SIM_STAMP_NONE)
+        return;
+    oracle->write[request->stamp].failed = true;
+    for (uint32_t i = request->first; i < request->first + request->count; i++)
+        if (seen[i] == request->stamp)
+            seen[i] = 0;
 }
 
 /* ---- what lands on a disk

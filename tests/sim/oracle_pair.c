@@ -43,7 +43,7 @@ static void oracle_target_crashed(struct sim_host *host)
 
     if (host->status.role != REPLICA_ROLE_PRIMARY || host->status.disk != REPLICA_DISK_INCONSISTENT)
         return;
-    for (uint32_t i = oracle->verified[1 - host->index]; i < oracle->acked_count; i++) {
+    for (uint32_t i = oracle->verified[host->index]; i < oracle->acked_count; i++) {
         const struct sim_write *write = &oracle->write[oracle->acked[i]];
 
         for (uint32_t k = write->first; k < write->first + write->count; k++)

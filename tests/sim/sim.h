@@ -289,7 +289,7 @@ struct sim_host {
 struct sim_write {
     uint32_t first, count;
     uint8_t op, host;
-    bool fua, acked;
+    bool fua, acked, failed;
     bool peer_acked;    /* the peer's acknowledgement has reached the Primary */
     bool on[SIM_HOSTS]; /* who answers for it */
 };
