@@ -38,11 +38,10 @@ static void read_slots(struct core *core)
         read_meta(core, i, core->slots[i], 1);
 }
 
+/* A Primary's disk comes back as a target of its peer: not one that nobody else could fill. */
 void attach_begin(struct core *core)
 {
-    if (core->loss.last_copy &&
-        core->role == REPLICA_ROLE_PRIMARY) { /* a Primary's disk comes back as a target, and this
-                                                 has no source */
+    if (core->loss.last_copy && core->role == REPLICA_ROLE_PRIMARY) {
         command_answer(core, REPLICA_E_STATE,
                        "%s: the guest runs here, and the disk that failed has the only good copy: "
                        "stop the guest, `tapdrbdadm secondary %s`, then attach",

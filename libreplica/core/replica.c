@@ -226,6 +226,8 @@ static bool peer_has_it_all(const struct core *core)
  * an older copy elsewhere must not win over it. */
 void core_disk_failed(struct core *core, int code, const char *what)
 {
+    bool last_copy = !peer_has_it_all(core);
+
     if (core->disk == REPLICA_DISK_FAILED || core->disk == REPLICA_DISK_DISKLESS ||
         core->disk == REPLICA_DISK_DETACHING)
         return;
@@ -237,8 +239,8 @@ void core_disk_failed(struct core *core, int code, const char *what)
         handler_run(core, HANDLER_LOCAL_IO_ERROR);
     core->grant.type = 0;
     abandon_command(core);
-    core->loss.last_copy = core->role == REPLICA_ROLE_PRIMARY && !peer_has_it_all(core);
-    if (peer_has_it_all(core) || MUTANT(last_copy_dropped)) {
+    core->loss.last_copy = last_copy && core->role == REPLICA_ROLE_PRIMARY;
+    if (!last_copy || MUTANT(last_copy_dropped)) {
         core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
         persist_super(core); /* if that still works; nothing waits for it */
     }

@@ -69,6 +69,12 @@ bool expect(struct sim_world *world, predicate *done, uint64_t most, const char 
     return false;
 }
 
+void operator_is_back(struct sim_world *world)
+{
+    world->operator_off = false;
+    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+}
+
 /* ---- what is done ------------------------------------------------------------------------------
  */
 
@@ -177,8 +183,7 @@ static void run_idle(struct sim_world *world)
     if (world->counts.steps - steps > 20 * 10 * 12)
         sim_violation(world, "liveness", "an idle pair takes %llu steps in 20 s",
                       (unsigned long long)(world->counts.steps - steps));
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
 }
 
 /* A write of the old session is slow on the peer's disk; meanwhile newer data is written alone. */
@@ -314,8 +319,25 @@ static void run_promote_both(struct sim_world *world)
     if (!expect(world, promotions_answered, SECOND, "answers to both promotions"))
         return;
     write_some(world, b_primary(world) ? 1 : 0, 4, 0, 64);
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
+}
+
+/* They do not see each other: A's guest writes, B is promoted, and its guest writes too. */
+static bool both_write(struct sim_world *world)
+{
+    write_some(world, 0, 12, 0, 128);
+    world->promoting = 1;
+    host_command(&world->host[1], COMMAND_PROMOTE, 0);
+    if (!expect(world, b_primary, SECOND, "the promotion of B"))
+        return false;
+    write_some(world, 1, 12, 0, 128);
+    return !world->failed;
+}
+
+static bool refuse_each_other(struct sim_world *world)
+{
+    world->operator_off = true;
+    return expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain");
 }
 
 /* Both have gone on alone and refuse each other. False: it failed. */
@@ -324,20 +346,7 @@ static bool split_brain(struct sim_world *world)
     if (!pair_start_reckless(world))
         return false;
     net_block(world, 3, 400 * MS);
-    write_some(world, 0, 12, 0, 128);
-    world->promoting = 1;
-    host_command(&world->host[1], COMMAND_PROMOTE, 0);
-    if (!expect(world, b_primary, SECOND, "the promotion of B"))
-        return false;
-    write_some(world, 1, 12, 0, 128);
-    world->operator_off = true;
-    return expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain");
-}
-
-static void operator_is_back(struct sim_world *world)
-{
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    return both_write(world) && refuse_each_other(world);
 }
 
 /* Nobody merges them; one side gives up, and only what differs is copied. */
@@ -366,14 +375,7 @@ static void run_takeover_unheard(struct sim_world *world)
     net_block(world, 1, 800 * MS);
     if (!expect(world, a_alone, SECOND, "A alone, with its disk"))
         return;
-    write_some(world, 0, 12, 0, 128);
-    world->promoting = 1;
-    host_command(&world->host[1], COMMAND_PROMOTE, 0);
-    if (!expect(world, b_primary, SECOND, "the promotion of B"))
-        return;
-    write_some(world, 1, 12, 0, 128);
-    world->operator_off = true;
-    if (expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain"))
+    if (both_write(world) && refuse_each_other(world))
         operator_is_back(world);
 }
 
@@ -415,18 +417,12 @@ static void run_discard_once(struct sim_world *world)
     if (!expect(world, established, SECOND, "Established again"))
         return;
     net_block(world, 3, 400 * MS);
-    write_some(world, 0, 12, 0, 128);
-    world->promoting = 1;
-    host_command(&world->host[1], COMMAND_PROMOTE, 0);
-    if (!expect(world, b_primary, SECOND, "the promotion of B"))
+    if (!both_write(world))
         return;
-    write_some(world, 1, 12, 0, 128);
     world->demoting = 1;
     host_command(&world->host[1], COMMAND_DEMOTE, 0);
-    world->operator_off = true;
-    expect(world, one_standalone, 5 * SECOND, "StandAlone after the split brain");
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    refuse_each_other(world);
+    operator_is_back(world);
 }
 
 /* Promoted over there without having written: not a split brain. */

@@ -22,6 +22,9 @@ predicate guests_idle, established, syncing, a_alone, a_down_b_primary, one_stan
 /* Waits; a violation "what" when `most` goes by. */
 bool expect(struct sim_world *world, predicate *done, uint64_t most, const char *what);
 
+/* The operator, who was off, looks after the pair again from now on. */
+void operator_is_back(struct sim_world *world);
+
 /* `count` writes of random ranges within [first, first + span), waited for in groups. */
 void write_some(struct sim_world *world, unsigned host, uint32_t count, uint32_t first,
                 uint32_t span);

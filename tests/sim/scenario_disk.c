@@ -291,8 +291,7 @@ static void run_read_after_sync(struct sim_world *world)
         world_run(world, 100 * US);
     }
     expect(world, guests_idle, SECOND, "answers to the reads and the write");
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
 }
 
 /* One sector cannot be read on the disk that has the only good copy. The rest of it can, and must
@@ -314,8 +313,7 @@ static void run_last_copy(struct sim_world *world)
         host_crash(primary, sim_chance(world, 2));
         primary->boot_at = world->now + MS;
     }
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
     expect(world, established, 10 * SECOND, "Established without a person");
 }
 

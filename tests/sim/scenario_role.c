@@ -238,8 +238,7 @@ static void run_after_sb(struct sim_world *world)
     if (!split(world))
         return;
     expect(world, met_or_refused, 5 * SECOND, "what the policy says, or a person who decides");
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
 }
 
 /* Each of the other words where nobody is Primary. */
@@ -260,8 +259,7 @@ static void run_after_sb_0pri(struct sim_world *world)
     expect(world, met_or_refused, 5 * SECOND, "what the policy says, or a person who decides");
     if (one_standalone(world) && world->profile.after_sb.none != SPLIT_0PRI_DISCARD_ZERO_CHANGES)
         sim_violation(world, "after-sb", "a person is asked, and the policy decides");
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
 }
 
 const struct scenario scenarios_role[] = {

@@ -103,8 +103,7 @@ static void run_disk_replaced(struct sim_world *world)
     oracle_abandoned(node);
     write_some(world, 0, 8, 0, 64);
     no_answer_failed(world, 0);
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
     if (expect(world, syncing, 5 * SECOND, "the full sync of the new disk"))
         write_more(world, 0, 4, 0, 64);
 }
@@ -286,8 +285,7 @@ static void run_suspend_io(struct sim_world *world)
             expect(world, guests_idle, 50 * MS, "answers after resume-io");
             write_some(world, 0, 8, 0, 64);
         }
-        world->operator_off = false;
-        world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+        operator_is_back(world);
         expect(world, established, 10 * SECOND, "Established again");
     }
 }
@@ -318,8 +316,7 @@ static void run_forced_inconsistent(struct sim_world *world)
         expect(world, one_standalone, 5 * SECOND, "refused: unrelated data");
     }
     world->host[0].boot_at = world->now;
-    world->operator_off = false;
-    world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
+    operator_is_back(world);
 }
 
 const struct scenario scenarios_wound[] = {
