@@ -23,14 +23,17 @@
  *
  *   the shell says no, or not in time    HANDOVER with code and reason; the giver stays Primary
  *   the link ends before PROMOTE_ACK     nobody was granted anything: REVERT, the giver stays
- *                                        Primary; the taker's command fails, it does not go on
- * alone the giver's disk fails               the same, and its loss is handled as ever drain or
- * flush takes too long        the same, by the giver's clock the giver dies before its superblock
- * it comes back as a crashed Primary the giver dies after it              both are Secondary, or
- * the taker is Primary PROMOTE_ACK is lost with the link    both are Secondary: nobody writes until
- * one asks again; the giver's shell does when its guest runs again, and then only over a link
- * (TAKE_BACK), for the taker may have it the taker waits too long             it hangs up, which is
- * the link's end for the giver
+ *                                        Primary; the taker's command fails: it does not go
+ *                                        on alone
+ *   the giver's disk fails               the same, and its loss is handled as ever
+ *   drain or flush takes too long        the same, by the giver's clock
+ *   the giver dies before it is durable  it comes back as a crashed Primary
+ *   the giver dies after it              both are Secondary, or the taker is Primary
+ *   PROMOTE_ACK is lost with the link    both are Secondary: nobody writes until one asks again;
+ *                                        the giver's shell does when its guest runs again, and
+ *                                        then only over a link (TAKE_BACK), for the taker may
+ *                                        have it
+ *   the taker waits too long             it hangs up, which is the link's end for the giver
  *
  * TAKE_BACK is the same question the other way: the guest runs again where the role was given
  * away, because the migration has failed. The shell that is asked says yes when nothing that runs
