@@ -43,7 +43,6 @@ void confirm_touched(struct core *core)
 {
     struct confirm *confirm = &core->confirm;
 
-    confirm->unconfirmed = true;
     if (confirm->due == UINT64_MAX)
         confirm->due = core->now + core->config.confirm_interval;
 }
@@ -73,7 +72,6 @@ static void begin(struct core *core)
     confirm->generation++;
     confirm->current = confirm->wanted;
     confirm->covered = confirm->count;
-    confirm->unconfirmed = false;
     confirm->due = UINT64_MAX;
     confirm->logged = core_has_disk(core);
     if (confirm->logged)
@@ -177,6 +175,14 @@ bool confirm_answered(struct core *core, const struct wire_message *message)
     else
         confirm->peer_pending = false;
     return true;
+}
+
+void confirm_forget(struct core *core)
+{
+    if (MUTANT(confirm_outlives_role))
+        return;
+    core->confirm.wanted = core->confirm.done;
+    core->confirm.due = UINT64_MAX;
 }
 
 uint32_t confirm_peer_lost(struct core *core)

@@ -136,6 +136,8 @@ void confirm_touched(struct core *core); /* a write was put into the activity lo
 /* Number of the first confirm that covers all writes that are over now; starts it if need be. */
 uint64_t confirm_ticket(struct core *core);
 bool confirm_due(const struct core *core, uint64_t ticket);
+/* Nobody is left who wants one: the role is given up with no disk in reach. */
+void confirm_forget(struct core *core);
 bool confirm_pump(struct core *core);
 void confirm_disk_done(struct core *core, uint64_t tag, int code);
 bool confirm_answered(struct core *core, const struct wire_message *message);

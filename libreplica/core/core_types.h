@@ -217,7 +217,6 @@ struct confirm {
     uint64_t wanted, current, done; /* numbers of confirms; see confirm_ticket */
     uint64_t peer_since;            /* when the peer was asked */
     uint64_t due;                   /* the next one by the clock; UINT64_MAX: none */
-    bool unconfirmed;               /* writes were put since the last confirm began */
 };
 
 /* ---- what is on its way to the metadata (persist.c) --------------------------------------------

@@ -46,6 +46,7 @@
     X(no_bits_in_confirm, "extents leave the activity log before the bits set alone are on disk") \
     X(abort_ignored, "a flush cut by the loss of the peer counts as done")                        \
     X(confirm_covers_late, "a flush covers writes that were over after it had begun")             \
+    X(confirm_outlives_role, "what a Primary still had to flush is flushed after its demotion")   \
     X(unflushed_unmarked, "what the lost peer had not flushed is not marked out of sync")         \
     X(inherited_flush,                                                                            \
       "a new Primary flushes alone and does not record that the peer may not have")               \

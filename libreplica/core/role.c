@@ -272,6 +272,7 @@ static bool pump_drain(struct core *core)
     if (!request_drained(core) && !MUTANT(demote_undrained))
         return false;
     if (!core_reachable(core)) {
+        confirm_forget(core);
         core->role = REPLICA_ROLE_SECONDARY;
         request_unpark(core, REPLICA_E_READ_ONLY);
         command_demoted(core);

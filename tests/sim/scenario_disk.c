@@ -8,7 +8,7 @@
 
 /* ---- verify --------------------------------------------------------------------------------- */
 
-static bool verified(const struct sim_world *world)
+static bool both_live(const struct sim_world *world)
 {
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         if (world->host[i].status.replication != REPLICA_REPLICATION_ESTABLISHED)
@@ -64,7 +64,7 @@ static void run_verify_flip(struct sim_world *world)
         write_more(world, 0, 2, 0, 256);
         world_run(world, 100 * US);
     }
-    if (!expect(world, verified, 5 * SECOND, "the end of the verification"))
+    if (!expect(world, both_live, 5 * SECOND, "the end of the verification"))
         return;
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         if (world->host[i].status.out_of_sync_bytes != REPLICA_BLOCK_BYTES ||
@@ -317,6 +317,41 @@ static void run_last_copy(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established without a person");
 }
 
+/* A Primary's disk fails, its peer is lost, and it is demoted before anybody has confirmed its last
+ * writes. It asks for no flush when it is back as a Secondary: the answer to that may
+ * be lost with the link, and then no later link would live. */
+static void run_demoted_diskless(struct sim_world *world)
+{
+    struct sim_host *primary = &world->host[0];
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    world->operator_off = true;
+    write_some(world, 0, 4, 0, 64);
+    primary->disk.fails_until = UINT64_MAX;
+    primary->disk.not_spared = true;
+    write_more(world, 0, 4, 0, 64);
+    if (!expect(world, diskless, SECOND, "a disk that has failed"))
+        return;
+    primary->disk.fails_until = 0;
+    primary->disk.not_spared = false;
+    net_block(world, 3, 100 * MS);
+    net_cut(world);
+    world_run(world, MS);
+    world->demoting = 0;
+    host_command(primary, COMMAND_DEMOTE, 0);
+    if (!expect(world, both_secondary, SECOND, "the demotion"))
+        return;
+    host_command(primary, COMMAND_ATTACH, 0);
+    if (!expect(world, syncing, 10 * SECOND, "the resync of the disk that failed"))
+        return;
+    world->host[1].frozen = true;
+    world_at(world, SIM_THAW, 1, world->now + SECOND, 0, 0);
+    world_run(world, SECOND + MS);
+    expect(world, both_live, 10 * SECOND, "Established after the peer stood still");
+    operator_is_back(world);
+}
+
 const struct scenario scenarios_disk[] = {
     {"resize-power", "power is lost as both hosts have switched to the larger metadata",
      run_resize_power},
@@ -329,5 +364,7 @@ const struct scenario scenarios_disk[] = {
     {"read-after-sync", "a Primary's disk becomes UpToDate under reads and writes",
      run_read_after_sync},
     {"last-copy", "the only good copy has a bad sector; an older one does not win", run_last_copy},
+    {"demoted-diskless", "a Primary that has lost its disk and its peer is demoted, and comes back",
+     run_demoted_diskless},
 };
 const unsigned scenario_disk_count = sizeof scenarios_disk / sizeof scenarios_disk[0];

@@ -272,6 +272,30 @@ START_TEST(test_last_copy)
 }
 END_TEST
 
+/* ---- the role is given up, or asked for, without a disk ------------------------------------- */
+
+/* The confirm of a Primary that has lost everything is nobody's business after its demotion: as a
+ * Secondary it would ask the peer for a flush, and hold the loss of that answer against every
+ * later session. */
+START_TEST(test_no_confirm_after_the_demotion)
+{
+    struct pair *pair = diskless(); /* the write that failed is to be confirmed within a second */
+    unsigned from;
+
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
+    from = pair->traced;
+    pair->node[PAIR_A].hold = 0;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_lt(pair_find(pair, (int)from, "a: send FLUSH"), 0);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
-          test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy)
+          test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy,
+          test_no_confirm_after_the_demotion)
