@@ -209,6 +209,9 @@ static int may_grant(const struct core *core, const struct wire_message *message
         return REPLICA_E_PEER_PRIMARY;
     if (core->grant.type || phase == COMMAND_UUID_PERSIST || phase == COMMAND_UUID_ASK)
         return REPLICA_E_BUSY;
+    /* The superblock that it is about to write has the old epoch, and counts from then on. */
+    if (core->disk == REPLICA_DISK_ATTACHING)
+        return REPLICA_E_BUSY;
     if (message->epoch != core->super.epoch + 1)
         return REPLICA_E_READ_ONLY;
     if (core->peer_disk != REPLICA_DISK_UPTODATE &&

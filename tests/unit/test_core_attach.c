@@ -295,7 +295,28 @@ START_TEST(test_no_confirm_after_the_demotion)
 }
 END_TEST
 
+/* P6: an epoch that is granted while the superblock of an attach is on its way would be on no disk
+ * when that one counts. */
+START_TEST(test_no_grant_while_attaching)
+{
+    struct pair *pair = diskless();
+    struct pair_node *a = &pair->node[PAIR_A];
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
+    a->hold = HOLD_META;
+    pair_ask(pair, PAIR_A, COMMAND_ATTACH, 0);
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_ATTACHING);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), REPLICA_E_BUSY);
+    a->hold = 0;
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    ck_assert_int_eq(a->answer_code, 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), 0);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy,
-          test_no_confirm_after_the_demotion)
+          test_no_confirm_after_the_demotion, test_no_grant_while_attaching)
