@@ -90,6 +90,7 @@
     /* invalidate.c */                                                                            \
     X(invalidate_not_durable, "invalidate is answered before it is on disk")                      \
     X(invalidate_unmarked, "invalidate marks no block")                                           \
+    X(invalidate_any_time, "invalidate in a handshake that has just made the peer a target")      \
     X(invalidate_stays, "invalidate does not meet the peer anew")                                 \
     X(invalidate_remote_stays, "invalidate-remote does not meet the peer anew")                   \
     X(invalidate_of_primary, "a Primary gives its data up when its peer asks for it")             \

@@ -86,6 +86,9 @@ static const struct rule rules[] = {
      "%r: %n has no disk whose data could be given up"},
     {COMMAND_INVALIDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n is Primary and its data are in use; make it Secondary first"},
+    /* The peer may be giving up its own data at this moment, for these. */
+    {COMMAND_INVALIDATE, 0, 0, BIT(LINKED_HANDSHAKE), 0, 0, 0, REPLICA_E_BUSY,
+     "%r: %n and %p are just connecting; try again in a moment"},
     {COMMAND_INVALIDATE, 0, 0, CONNECTED, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0,
      REPLICA_E_NOT_UPTODATE, "%r: %p is not UpToDate, and %n would have nobody to sync from"},
 
@@ -184,7 +187,8 @@ int state_allows(const struct core *core, enum command_kind command, uint32_t fl
     text[0] = 0;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         if (matches(core, &rules[i], command, flags) &&
-            !(MUTANT(promote_unfit) && command == COMMAND_PROMOTE)) {
+            !(MUTANT(promote_unfit) && command == COMMAND_PROMOTE) &&
+            !(MUTANT(invalidate_any_time) && rules[i].link == BIT(LINKED_HANDSHAKE))) {
             fill_in(core, rules[i].text, text);
             return rules[i].code;
         }

@@ -23,6 +23,8 @@ static bool is_spare(struct sim_host *host)
     if (!truth || (truth->flags & good) != good || peer->status.disk != REPLICA_DISK_UPTODATE ||
         host->status.role == REPLICA_ROLE_PRIMARY)
         return false;
+    if (peer->stream && !host->stream) /* it still hears that it is the older one, maybe */
+        return false;
     for (uint32_t i = 0; i < host->world->profile.sectors; i++)
         if (oracle->floor[host->index][i] > oracle->floor[peer->index][i])
             return false;

@@ -124,6 +124,37 @@ static void run_invalidate(struct sim_world *world)
     }
 }
 
+static bool shaking_hands(const struct sim_world *world)
+{
+    const struct sim_host *host = &world->host[0];
+
+    return host->stream && host->status.connection != REPLICA_CONNECTION_CONNECTED;
+}
+
+/* Somebody types invalidate on the node with the newer data while a handshake makes the other one
+ * its target: one of the two has to stay good. */
+static void run_invalidate_meeting(struct sim_world *world)
+{
+    for (unsigned i = 0; i < 4 && !world->failed; i++) {
+        if (i == 0 && !pair_start(world, START_IN_SYNC))
+            return;
+        net_block(world, 3, 200 * MS);
+        write_some(world, 0, 8, 0, world->profile.sectors);
+        world->operator_off = true;
+        world->demoting = 0;
+        host_command(&world->host[0], COMMAND_DEMOTE, 0);
+        if (!expect(world, both_secondary, SECOND, "the demotion") ||
+            !expect(world, shaking_hands, 5 * SECOND, "a handshake"))
+            return;
+        world_run(world, sim_below(world, 1000) * US);
+        if (shaking_hands(world))
+            host_command(&world->host[0], COMMAND_INVALIDATE, 0);
+        world->prefer = 0;
+        operator_is_back(world);
+        expect(world, established, 10 * SECOND, "Established with the data of A");
+    }
+}
+
 /* ---- fencing ------------------------------------------------------------------------------- */
 
 static bool pair_start_fenced(struct sim_world *world, enum core_fencing fencing)
@@ -267,6 +298,8 @@ const struct scenario scenarios_role[] = {
     {"handover-power", "power is lost right after a handover", run_handover_power},
     {"invalidate", "the Secondary's data are given up, and come anew", run_invalidate},
     {"invalidate-refused", "the data of a Primary are not given up", run_invalidate_refused},
+    {"invalidate-meeting", "nor those of the node that is about to fill the other one",
+     run_invalidate_meeting},
     {"fencing", "resource-only: goes on, and fences meanwhile", run_fencing_resource},
     {"fencing-stonith", "resource-and-stonith: stands still until fenced", run_fencing_stonith},
     {"after-sb", "what the policies say after a split brain", run_after_sb},

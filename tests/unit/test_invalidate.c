@@ -110,5 +110,25 @@ START_TEST(test_outdate)
 }
 END_TEST
 
+/* The handshake has made the peer a target of this node's data: they are not given up now. */
+START_TEST(test_invalidate_in_a_handshake)
+{
+    struct pair *pair = plain();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 8192, 4096, 0x78);
+    pair_run(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
+    connect_both(pair);
+    pair->node[PAIR_B].hold = HOLD_META;
+    pair_advance(pair, 12ull * PAIR_SECOND); /* B is Inconsistent, and writes that down */
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_INVALIDATE, 0), REPLICA_E_BUSY);
+    pair->node[PAIR_B].hold = 0;
+    assert_in_sync(pair);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[8192], 0x78);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("invalidate", test_invalidate, test_invalidate_is_durable, test_invalidate_remote,
-          test_outdate)
+          test_outdate, test_invalidate_in_a_handshake)
