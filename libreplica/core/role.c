@@ -143,12 +143,16 @@ static bool pump_wait(struct core *core)
     return true;
 }
 
-/* The peer is lost already. When it went after it had granted the role, nobody has fenced it. */
+/* The peer is lost already. When it went after it had granted the role, nobody has fenced it. Who
+ * forces the role past a fence that has failed has answered for it: the guest is not frozen next.
+ */
 static void begin_alone(struct core *core)
 {
     core->loss.since = core->now;
     if (core->fence.phase == FENCE_NONE)
         fence_peer_lost(core);
+    else if (core->fence.phase == FENCE_FAILED && (core->command.flags & COMMAND_FORCE))
+        loss_resume(core);
 }
 
 static bool pump_persisted(struct core *core)

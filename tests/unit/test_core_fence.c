@@ -261,6 +261,34 @@ START_TEST(test_flush_after_demoting_frozen)
 }
 END_TEST
 
+/* The host of the guest is dead, and so is what would shoot it. Who forces the role has seen that:
+ * the guest runs, and is not frozen at its first write. */
+START_TEST(test_forced_past_the_fence)
+{
+    struct pair *pair = primary(CORE_FENCING_RESOURCE_AND_STONITH, CORE_PEER_LOSS_CONTINUE);
+    struct pair_node *b = &pair->node[PAIR_B];
+    unsigned id;
+
+    pair_crash(pair, PAIR_A);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_ask(pair, PAIR_B, COMMAND_PROMOTE, 0);
+    pair_run(pair);
+    pair_handler_done(pair, PAIR_B, HANDLER_FENCE_PEER, 1);
+    ck_assert_int_eq(b->answer_code, REPLICA_E_NOT_UPTODATE);
+    ck_assert_ptr_nonnull(strstr(b->answer_text, "--force"));
+    pair_ask(pair, PAIR_B, COMMAND_PROMOTE, COMMAND_FORCE);
+    pair_run(pair);
+    pair_handler_done(pair, PAIR_B, HANDLER_FENCE_PEER, 1);
+    ck_assert_int_eq(b->answer_code, 0);
+    id = pair_submit(pair, PAIR_B, REPLICA_OP_WRITE, 4096, 4096, 0x5b);
+    pair_run(pair);
+    ck_assert(pair->request[id].done);
+    ck_assert_int_eq(pair->request[id].code, 0);
+    ck_assert(!pair_status(pair, PAIR_B).frozen);
+    pair_free(pair);
+}
+END_TEST
+
 /* The fenced peer comes back, and is lost again before both are connected: it is fenced anew, or
  * the guest would be frozen for ever. */
 START_TEST(test_fenced_anew)
@@ -509,6 +537,7 @@ UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stay
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
           test_resource_only_goes_on, test_demote_while_frozen, test_frozen_while_demoting,
           test_frozen_when_demoted, test_flush_after_demoting_frozen, test_fenced_anew,
-          test_uptodate_when_forgotten, test_resume_is_refused, test_promote_fences,
-          test_dead_before_a_handshake, test_promote_finds_a_primary, test_lost_after_the_grant,
-          test_migration_never_fences, test_lost_during_a_handover, test_before_resync_target)
+          test_forced_past_the_fence, test_uptodate_when_forgotten, test_resume_is_refused,
+          test_promote_fences, test_dead_before_a_handshake, test_promote_finds_a_primary,
+          test_lost_after_the_grant, test_migration_never_fences, test_lost_during_a_handover,
+          test_before_resync_target)
