@@ -210,6 +210,7 @@ static void host_forget(struct sim_host *host)
     host->owes = 0;
     host->discarding = false;
     host->asked = 0;
+    policy_forgotten(host);
     if (host->world->promoting == host->index)
         host->world->promoting = -1;
     if (host->world->demoting == host->index)

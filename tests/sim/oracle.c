@@ -425,6 +425,7 @@ void oracle_received(struct sim_host *host, const struct sim_flight *flight)
 {
     const struct wire_message *message = &flight->message;
 
+    policy_received(host, message);
     switch (message->type) {
     case WIRE_WRITE:
     case WIRE_DISCARD:

@@ -52,6 +52,8 @@ void policy_stepped(struct sim_host *host, const struct core_status *before)
 {
     if (has_met(&host->status) && !has_met(before))
         policy(host)->fenced = policy(host)->resumed = false;
+    if (policy(host)->gives && host->status.disk >= REPLICA_DISK_INCONSISTENT)
+        policy(host)->by_disk = true;
 }
 
 void policy_alone(struct sim_host *host, uint32_t stamp)
@@ -70,18 +72,35 @@ void policy_alone(struct sim_host *host, uint32_t stamp)
                       'A' + host->index, stamp);
 }
 
+/* Its peer may die as soon as it has granted the role, and before our new epoch is on disk. That it
+ * was granted stands on the peer's disk. A process without one cannot go on: it need not say so. */
+static bool is_granted(struct sim_host *host)
+{
+    const struct metadata_superblock *theirs = meta_truth(host_peer(host));
+    const struct sim_policy *mine = policy(host);
+    uint64_t epoch = host->status.epoch;
+
+    return mine->granted == epoch &&
+           (!policy(host_peer(host))->by_disk || (theirs && theirs->epoch >= epoch));
+}
+
+void policy_forgotten(struct sim_host *host)
+{
+    policy(host)->asked = policy(host)->granted = 0;
+    policy(host)->gives = false;
+}
+
 /* Without the peer: who is not fenced, nor has granted the role (and then went), may go on too. */
 void policy_promoted(struct sim_host *host)
 {
     struct sim_world *world = host->world;
-    const struct metadata_superblock *theirs = meta_truth(host_peer(host));
 
     if (world->oracle.forced[host->index]) {
         policy(host)->resumed = true;
         return;
     }
     if (world->profile.fencing == CORE_FENCING_DONT_CARE || policy(host)->fenced ||
-        has_met(&host->status) || (theirs && theirs->epoch >= host->status.epoch))
+        has_met(&host->status) || is_granted(host))
         return;
     sim_violation(world, "fencing", "%c: is promoted without its peer, which is not fenced",
                   'A' + host->index);
@@ -260,11 +279,27 @@ void policy_sent(struct sim_host *host, const struct wire_message *message)
         mine->told = message->state;
         mine->discards = message->flags & STATE_DISCARD;
     }
+    if (message->type == WIRE_PROMOTE) {
+        mine->asked = message->epoch;
+        mine->granted = 0;
+    }
+    if (message->type == WIRE_PROMOTE_ACK && message->code == 0) {
+        mine->gives = true;
+        mine->by_disk = host->status.disk >= REPLICA_DISK_INCONSISTENT;
+    }
     if (message->type == WIRE_REFUSE && !is_decided(host) && after_split(host) != NOBODY &&
         (message->refuse.code == REPLICA_E_SPLIT_BRAIN ||
          message->refuse.code == REPLICA_E_PEER_PRIMARY))
         sim_violation(host->world, "after-sb", "%c: refuses a split brain, which is decided",
                       'A' + host->index);
+}
+
+void policy_received(struct sim_host *host, const struct wire_message *message)
+{
+    struct sim_policy *mine = policy(host);
+
+    if (message->type == WIRE_PROMOTE_ACK && message->code == 0 && message->epoch == mine->asked)
+        mine->granted = mine->asked;
 }
 
 /* ---- what an operator was told ------------------------------------------------------------- */
@@ -291,6 +326,8 @@ void policy_answered(struct sim_host *host, enum command_kind kind, int code)
 {
     const struct metadata_superblock *truth = meta_truth(host);
 
+    if (kind == COMMAND_PROMOTE)
+        policy(host)->asked = policy(host)->granted = 0;
     if (code)
         return;
     if (kind == COMMAND_RESUME_IO)

@@ -16,8 +16,12 @@ struct sim_host;
 
 /* Of one host. */
 struct sim_policy {
-    bool fenced;  /* since it last met its peer its handler has said that that one stands still */
-    bool resumed; /* since then its operator has said that it may go on alone */
+    bool fenced;    /* since it last met its peer its handler has said that that one stands still */
+    bool resumed;   /* since then its operator has said that it may go on alone */
+    uint64_t asked; /* the epoch under which it has asked its peer for the role, 0: none */
+    uint64_t granted; /* the epoch under which it has been told that it has it */
+    bool gives;       /* its process has granted the role */
+    bool by_disk;     /* and has a disk to write that on, then or later */
     uint32_t told_on; /* the stream on which it told: */
     bool discards;    /* connect --discard-my-data */
     struct wire_state told;
@@ -30,6 +34,8 @@ void policy_draw(struct sim_world *world);
 void policy_fenced(struct sim_host *host, int status); /* the exit status of fence-peer */
 void policy_answered(struct sim_host *host, enum command_kind kind, int code);
 void policy_sent(struct sim_host *host, const struct wire_message *message);
+void policy_received(struct sim_host *host, const struct wire_message *message);
+void policy_forgotten(struct sim_host *host); /* its process is gone, and what it was told */
 void policy_stepped(struct sim_host *host, const struct core_status *before);
 
 /* What must hold. */

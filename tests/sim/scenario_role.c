@@ -221,6 +221,68 @@ static void run_fencing_promote(struct sim_world *world)
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
 }
 
+static bool have_met(const struct sim_world *world)
+{
+    return world->host[0].status.replication == REPLICA_REPLICATION_ESTABLISHED &&
+           world->host[1].status.replication == REPLICA_REPLICATION_ESTABLISHED;
+}
+
+static bool a_diskless(const struct sim_world *world)
+{
+    return world->host[0].status.disk == REPLICA_DISK_DISKLESS && world->host[0].commands == 0;
+}
+
+static bool a_has_granted(const struct sim_world *world)
+{
+    return world->oracle.policy[0].gives;
+}
+
+static bool b_has_heard(const struct sim_world *world)
+{
+    return world->oracle.policy[1].granted > 0;
+}
+
+/* A node without a disk, Primary or Secondary by then, grants the role and dies before the new
+ * epoch is on the other one's disk: that one is Primary then, and fences as after any loss. */
+static void run_fencing_grant(struct sim_world *world)
+{
+    struct sim_host *giver = &world->host[0], *taker = &world->host[1];
+
+    world->profile = quiet_profile;
+    world->profile.fencing =
+        sim_chance(world, 2) ? CORE_FENCING_RESOURCE_ONLY : CORE_FENCING_RESOURCE_AND_STONITH;
+    if (!pair_boot(world))
+        return;
+    world->promoting = 0; /* nobody is, before they have met: it would fence the other one */
+    if (!expect(world, have_met, 5 * SECOND, "that they meet"))
+        return;
+    world->promoting = -1;
+    if (!expect(world, established, 5 * SECOND, "Established"))
+        return;
+    write_some(world, 0, 8, 0, world->profile.sectors);
+    giver->disk.fails_until = world->now + SECOND; /* so that nobody attaches it meanwhile */
+    host_command(giver, COMMAND_DETACH, 0);
+    if (!expect(world, a_diskless, SECOND, "a Primary without a disk"))
+        return;
+    world->prefer = 1;
+    if (sim_chance(world, 2)) {
+        migrate_begin(world);
+        world->migration.fails = false;
+    }
+    if (!expect(world, a_has_granted, SECOND, "the grant"))
+        return;
+    taker->disk.stalled_until = world->now + 5 * MS;
+    if (!expect(world, b_has_heard, SECOND, "that it is heard"))
+        return;
+    host_crash(giver, false);
+    giver->boot_at = world->now + sim_below(world, 50) * MS;
+    giver->disk.fails_until = 0;
+    world_run(world, 6 * MS);
+    if (taker->status.role != REPLICA_ROLE_PRIMARY)
+        sim_violation(world, "scenario", "B: was granted the role, and is not Primary");
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
 /* ---- after a split brain ------------------------------------------------------------------- */
 
 static bool answered(const struct sim_world *world)
@@ -304,6 +366,7 @@ const struct scenario scenarios_role[] = {
     {"fencing-stonith", "resource-and-stonith: stands still until fenced", run_fencing_stonith},
     {"after-sb", "what the policies say after a split brain", run_after_sb},
     {"after-sb-0pri", "each of them where nobody is Primary", run_after_sb_0pri},
+    {"fencing-grant", "a node without a disk grants the role, and dies", run_fencing_grant},
     {"fencing-promote", "no promotion before the peer is fenced", run_fencing_promote},
 };
 const unsigned scenario_role_count = sizeof scenarios_role / sizeof scenarios_role[0];

@@ -36,6 +36,7 @@ static const struct {
     {"fencing resource-only", "fencing"},
     {"fencing resource-and-stonith", "fencing-stonith"},
     {"fencing before a promotion", "fencing-promote"},
+    {"fencing after the role was granted without a disk", "fencing-grant"},
     {"suspend-io, resume-io", "suspend-io"},
     {"invalidate, invalidate-remote", "invalidate"},
     {"invalidate of what is in use", "invalidate-refused"},
