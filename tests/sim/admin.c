@@ -12,6 +12,13 @@ static bool is_typable(const struct sim_host *host)
     return host->up && host->attached && !host->frozen;
 }
 
+/* Somebody is giving this host's data up at this very moment. */
+static bool is_given_up(struct sim_host *host)
+{
+    return host_commanded(host, COMMAND_INVALIDATE) || host_commanded(host, COMMAND_OUTDATE) ||
+           host_commanded(host_peer(host), COMMAND_INVALIDATE_REMOTE);
+}
+
 /* Nothing that counts is lost when `host` is overwritten with what its peer has. */
 static bool is_spare(struct sim_host *host)
 {
@@ -21,7 +28,7 @@ static bool is_spare(struct sim_host *host)
     uint32_t good = METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
 
     if (!truth || (truth->flags & good) != good || peer->status.disk != REPLICA_DISK_UPTODATE ||
-        host->status.role == REPLICA_ROLE_PRIMARY)
+        host->status.role == REPLICA_ROLE_PRIMARY || is_given_up(peer))
         return false;
     if (peer->stream && !host->stream) /* it still hears that it is the older one, maybe */
         return false;
@@ -43,17 +50,20 @@ void admin_invalidate_remote(struct sim_host *host)
         host_command(host, COMMAND_INVALIDATE_REMOTE, 0);
 }
 
+/* By its disk; and by its status, while it has one: the end of a resync may be on the disk of a
+ * target that was cut off, and does not count on it. */
 static bool is_good(struct sim_host *host)
 {
     const struct metadata_superblock *truth = meta_truth(host);
 
+    if ((host->attached && host->status.disk < REPLICA_DISK_CONSISTENT) || is_given_up(host))
+        return false;
     return truth && (truth->flags & METADATA_CONSISTENT) && (truth->flags & METADATA_WAS_UPTODATE);
 }
 
-void admin_outdate(struct sim_host *host)
+bool admin_outdate(struct sim_host *host)
 {
-    if (is_typable(host) && is_good(host_peer(host)))
-        host_command(host, COMMAND_OUTDATE, 0);
+    return is_typable(host) && is_good(host_peer(host)) && host_command(host, COMMAND_OUTDATE, 0);
 }
 
 void admin_pause(struct sim_host *host)
@@ -76,10 +86,8 @@ static int fence(struct sim_host *host)
         return 5;
     if (sim_chance(world, 12))
         return 1;
-    if (is_typable(peer) && sim_chance(world, 2)) {
-        admin_outdate(peer);
+    if (is_typable(peer) && sim_chance(world, 2) && admin_outdate(peer))
         return 4;
-    }
     host_crash(peer, true);
     peer->boot_at = world->now + sim_below(world, 200) * MS;
     return 7;

@@ -315,13 +315,25 @@ static void look_discard(struct sim_host *loser)
     host_command(host_peer(loser), COMMAND_CONNECT, 0);
 }
 
+/* The one where the guest is not to run; but never the only one whose data are worth anything. */
+static struct sim_host *look_for_loser(struct sim_world *world)
+{
+    struct sim_host *loser = &world->host[1 - world->prefer];
+    struct sim_host *other = host_peer(loser);
+
+    return other->status.disk <= REPLICA_DISK_INCONSISTENT &&
+                   loser->status.disk > REPLICA_DISK_INCONSISTENT
+               ? other
+               : loser;
+}
+
 /* Both refuse each other, as they must after both went on alone. A person takes the role from
  * one, tries again, and if they still refuse gives the data of that one up. A disk that one of them
  * has lost meanwhile is attached first: `connect` refuses without it. True: nobody else shall touch
  * them now. */
 static bool look_resolve(struct sim_world *world)
 {
-    struct sim_host *loser = &world->host[1 - world->prefer];
+    struct sim_host *loser = look_for_loser(world);
     struct sim_host *other = host_peer(loser);
     bool peer_primary = loser->status.last_link_code == REPLICA_E_PEER_PRIMARY ||
                         other->status.last_link_code == REPLICA_E_PEER_PRIMARY;
