@@ -227,6 +227,8 @@ void host_crash(struct sim_host *host, bool power)
     meta_crash(host);
     if (power)
         oracle_power_cut(host); /* while it is known what the host was */
+    else
+        oracle_ended(host);
     host_forget(host);
 }
 
@@ -239,6 +241,7 @@ void host_end(struct sim_host *host)
     net_vanish(host, false);
     disk_crash(host, false);
     meta_crash(host);
+    oracle_ended(host);
     host_forget(host);
 }
 

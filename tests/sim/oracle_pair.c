@@ -211,6 +211,22 @@ static void oracle_target_done(struct sim_host *host)
     }
 }
 
+/* A process ends whose resync may have come to its end on disk, though it has not counted it: the
+ * next one does, and answers for what its source answers for and it has. (A resync whose beginning
+ * is not on disk yet looks the same; what such a one has not, it will get.) */
+void oracle_ended(struct sim_host *host)
+{
+    const struct metadata_superblock *truth = meta_truth(host);
+    struct sim_oracle *oracle = &host->world->oracle;
+
+    if (host->status.disk != REPLICA_DISK_INCONSISTENT || !truth ||
+        !(truth->flags & METADATA_CONSISTENT) || !(truth->flags & METADATA_WAS_UPTODATE))
+        return;
+    for (uint32_t i = 0; i < host->world->profile.sectors; i++)
+        if (host->disk.visible[i] >= oracle->floor[1 - host->index][i])
+            oracle_floor_raise(oracle, host->index, i, oracle->floor[1 - host->index][i]);
+}
+
 static bool is_target(const struct core_status *status)
 {
     return status->replication == REPLICA_REPLICATION_WF_BITMAP_T ||

@@ -544,6 +544,7 @@ void oracle_sent(struct sim_host *host, const struct wire_message *message,
                  struct sim_flight *flight);
 void oracle_received(struct sim_host *host, const struct sim_flight *flight);
 void oracle_power_cut(struct sim_host *host);
+void oracle_ended(struct sim_host *host); /* its process, by a kill or by itself */
 void oracle_abandoned(struct sim_host *host);
 void oracle_guest_started(struct sim_host *host);
 void oracle_guest_moved(const struct sim_host *from, struct sim_host *to);
