@@ -61,6 +61,14 @@ bool one_standalone(const struct sim_world *world)
            world->host[1].status.connection == REPLICA_CONNECTION_STANDALONE;
 }
 
+bool both_live(const struct sim_world *world)
+{
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (world->host[i].status.replication != REPLICA_REPLICATION_ESTABLISHED)
+            return false;
+    return true;
+}
+
 bool expect(struct sim_world *world, predicate *done, uint64_t most, const char *what)
 {
     if (world_until(world, done, most))

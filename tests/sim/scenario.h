@@ -17,7 +17,7 @@ extern const struct sim_profile quiet_profile;
 
 typedef bool predicate(const struct sim_world *world);
 predicate guests_idle, established, syncing, a_alone, a_down_b_primary, one_standalone, b_primary,
-    a_primary, both_secondary;
+    a_primary, both_secondary, both_live;
 
 /* Waits; a violation "what" when `most` goes by. */
 bool expect(struct sim_world *world, predicate *done, uint64_t most, const char *what);

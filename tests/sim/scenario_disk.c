@@ -8,14 +8,6 @@
 
 /* ---- verify --------------------------------------------------------------------------------- */
 
-static bool both_live(const struct sim_world *world)
-{
-    for (unsigned i = 0; i < SIM_HOSTS; i++)
-        if (world->host[i].status.replication != REPLICA_REPLICATION_ESTABLISHED)
-            return false;
-    return true;
-}
-
 static bool verifying(const struct sim_world *world)
 {
     return world->host[0].status.replication == REPLICA_REPLICATION_VERIFY_S ||

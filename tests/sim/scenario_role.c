@@ -221,12 +221,6 @@ static void run_fencing_promote(struct sim_world *world)
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
 }
 
-static bool have_met(const struct sim_world *world)
-{
-    return world->host[0].status.replication == REPLICA_REPLICATION_ESTABLISHED &&
-           world->host[1].status.replication == REPLICA_REPLICATION_ESTABLISHED;
-}
-
 static bool a_diskless(const struct sim_world *world)
 {
     return world->host[0].status.disk == REPLICA_DISK_DISKLESS && world->host[0].commands == 0;
@@ -254,7 +248,7 @@ static void run_fencing_grant(struct sim_world *world)
     if (!pair_boot(world))
         return;
     world->promoting = 0; /* nobody is, before they have met: it would fence the other one */
-    if (!expect(world, have_met, 5 * SECOND, "that they meet"))
+    if (!expect(world, both_live, 5 * SECOND, "that they meet"))
         return;
     world->promoting = -1;
     if (!expect(world, established, 5 * SECOND, "Established"))
