@@ -215,11 +215,10 @@ static void abandon_command(struct core *core)
     }
 }
 
-/* Its disk is what this node's is. One that is about to switch to a new size is no longer. */
+/* Its disk is what this node's is. */
 static bool peer_has_it_all(const struct core *core)
 {
-    return session_live(core) && core->peer_disk == REPLICA_DISK_UPTODATE &&
-           core->resize.phase != RESIZE_COMMIT;
+    return session_live(core) && core->peer_disk == REPLICA_DISK_UPTODATE;
 }
 
 /* A disk that has failed is not to be trusted when it comes back, unless nothing better is known:

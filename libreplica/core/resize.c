@@ -24,6 +24,11 @@
  *
  * core->size, what a guest may use, changes on the leader when the follower has switched, or when
  * the follower is lost and the leader goes on alone.
+ *
+ * A Primary whose disk fails while it leads goes on through the follower, so it has to end what it
+ * began: it hears the answer to its last question first. Before COMMIT it then gives up (ABORT).
+ * From COMMIT on its disk has the new size and the follower gets it or is lost, so the new size
+ * will count.
  */
 #include "resize_private.h"
 
@@ -117,6 +122,12 @@ static void lead_fails(struct core *core, int code, const char *format, ...)
     lead_ends(core, code, text);
 }
 
+static void lead_without_disk(struct core *core)
+{
+    lead_fails(core, REPLICA_E_IO, "%s: the disk of %s has failed; see the log",
+               core->config.resource, core->config.node);
+}
+
 /* The new size counts from now on. */
 static void take_size(struct core *core)
 {
@@ -133,9 +144,16 @@ static void both_grown(struct core *core, enum sync_side side)
     if (!differs)
         return;
     core->session.side = side;
-    if (side == SYNC_SOURCE)
-        core->peer_disk = REPLICA_DISK_INCONSISTENT;
     resync_begin(core);
+}
+
+/* From here on the follower may switch, and then lacks what is in the new area. */
+static void commit(struct core *core)
+{
+    core->resize.phase = RESIZE_COMMIT;
+    if (core->resize.marked_end > core->size)
+        core->peer_disk = REPLICA_DISK_INCONSISTENT;
+    ask(core, CORE_RESIZE_COMMIT);
 }
 
 /* ---- leading ------------------------------------------------------------------------------- */
@@ -295,6 +313,10 @@ static void offered(struct core *core, const struct wire_message *message)
         return;
     }
     resize->phase = RESIZE_COPYING;
+    if (!core_has_disk(core)) {
+        lead_without_disk(core);
+        return;
+    }
     resize->bytes = choose(core, message->resize.data_bytes);
     if (resize->bytes == 0)
         return;
@@ -322,6 +344,10 @@ static void peer_copied(struct core *core, const struct wire_message *message)
     if (code) {
         lead_fails(core, code, "%s: on %s: %.160s", core->config.resource, core->config.peer_node,
                    message->resize.reason);
+        return;
+    }
+    if (!core_has_disk(core)) {
+        lead_without_disk(core);
         return;
     }
     core->resize.phase = RESIZE_OWN;
@@ -477,10 +503,11 @@ void resize_disk_failed(struct core *core)
     if (core->grow.phase == GROW_SUPER)
         core->grow.phase = GROW_NONE;
     grow_abandon(core);
-    if (resize->phase >= RESIZE_MEASURE && resize->phase <= RESIZE_COMMIT)
-        lead_fails(core, REPLICA_E_IO, "%s: the disk of %s has failed; see the log",
-                   core->config.resource, core->config.node);
-    resize->phase = RESIZE_NONE;
+    if (is_following(resize))
+        resize->phase = RESIZE_NONE;
+    else if (resize->phase == RESIZE_MEASURE || resize->phase == RESIZE_OWN)
+        lead_without_disk(core);
+    /* else the follower's answer, or its loss, ends it */
 }
 
 /* ---- when grow.c has got somewhere --------------------------------------------------------- */
@@ -526,8 +553,7 @@ static bool growing_done(struct core *core)
 
     core->grow.phase = GROW_NONE;
     if (resize->phase == RESIZE_OWN && together) {
-        resize->phase = RESIZE_COMMIT;
-        ask(core, CORE_RESIZE_COMMIT);
+        commit(core);
     } else if (resize->phase == RESIZE_OWN) {
         grown_alone(core);
     } else if (resize->phase == RESIZE_SWITCHING && together) {

@@ -365,6 +365,140 @@ START_TEST(test_device_fails)
 }
 END_TEST
 
+/* The leader's disk fails in the middle of its commit: it has the new size, the follower is about
+ * to take it. */
+static struct pair *leader_fails(unsigned typed, uint32_t flags)
+{
+    struct pair *pair = primary(NEITHER);
+    unsigned write;
+
+    for (unsigned i = 0; i < 2; i++) {
+        pair_grow(pair, i, GROWTH);
+        if (flags & COMMAND_ASSUME_CLEAN)
+            memset(pair->node[i].data + DEVICE_BYTES, 0, GROWTH);
+    }
+    pair_resize(pair, typed, 0, flags);
+    for (unsigned i = 0; i < 3; i++) /* PREPARE, COPY, COMMIT */
+        pair_run_to(pair, "a: send RESIZE");
+    pair->node[PAIR_B].hold = HOLD_META;
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 50);
+    pair_run(pair);
+    ck_assert_int_lt(pair_status(pair, PAIR_A).disk, REPLICA_DISK_INCONSISTENT);
+    pair->node[PAIR_B].hold = 0;
+    pair->node[PAIR_A].fail_write = 0;
+    pair_run(pair);
+    ck_assert(pair->node[typed].answered);
+    ck_assert(pair->request[write].done);
+    ck_assert_int_eq(pair->request[write].code, flags ? 0 : REPLICA_E_IO);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_uint_eq(pair_status(pair, i).data_bytes, DEVICE_BYTES + GROWTH);
+    return pair;
+}
+
+/* With --assume-clean the follower has all that the leader had, and the guest goes on through it.
+ */
+START_TEST(test_leader_fails_clean)
+{
+    struct pair *pair = leader_fails((unsigned)_i, COMMAND_ASSUME_CLEAN);
+    unsigned write;
+
+    ck_assert_int_eq(pair->node[_i].answer_code, _i == PAIR_A ? REPLICA_E_IO : 0);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).connection, REPLICA_CONNECTION_CONNECTED);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, DEVICE_BYTES + 4096, 4096, 51);
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[write].code, 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    settle(pair);
+    ck_assert_uint_eq(pair->node[PAIR_A].data[DEVICE_BYTES + 4096], 51);
+    use_new_area(pair, PAIR_A, DEVICE_BYTES);
+    pair_free(pair);
+}
+END_TEST
+
+/* Without it the follower lacks the new area: the leader's disk is the last good copy. */
+START_TEST(test_leader_fails)
+{
+    struct pair *pair = leader_fails((unsigned)_i, 0);
+
+    ck_assert_int_eq(pair->node[_i].answer_code, _i == PAIR_A ? REPLICA_E_IO : REPLICA_E_LINK);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), REPLICA_E_STATE);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    for (unsigned i = 0; i < 2; i++)
+        (void)pair_command(pair, i, COMMAND_CONNECT, 0);
+    settle(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    use_new_area(pair, PAIR_A, DEVICE_BYTES);
+    pair_free(pair);
+}
+END_TEST
+
+/* As a person does after it has failed. */
+static void bring_back(struct pair *pair, unsigned index)
+{
+    int code = pair_command(pair, index, COMMAND_ATTACH, 0);
+
+    if (code == REPLICA_E_STATE) { /* the last good copy */
+        ck_assert_int_eq(pair_command(pair, index, COMMAND_DEMOTE, 0), 0);
+        code = pair_command(pair, index, COMMAND_ATTACH, 0);
+    }
+    if (code == REPLICA_E_MISMATCH) { /* its superblock with the new size was under way */
+        pair_crash(pair, index);
+        pair_attach(pair, index);
+        code = 0;
+    }
+    ck_assert_msg(code == 0, "%s", pair->node[index].answer_text);
+    for (unsigned i = 0; i < 2; i++)
+        (void)pair_command(pair, i, COMMAND_CONNECT, 0);
+}
+
+/* A disk fails after the n-th action, for every n; with `cut`, the link as well. */
+static bool disk_failed_at(unsigned failing, uint32_t flags, bool cut, unsigned n)
+{
+    struct pair *pair = primary_on(NEITHER, (uint64_t)2 << 20);
+    unsigned write;
+    bool over;
+
+    for (unsigned i = 0; i < 2; i++) {
+        pair_grow(pair, i, GROWTH);
+        memset(pair->node[i].data + ((uint64_t)2 << 20), 0, GROWTH);
+    }
+    pair_resize(pair, PAIR_B, 0, flags);
+    pair_run_some(pair, n);
+    over = pair->node[PAIR_B].answered;
+    pair->node[failing].fail_write = REPLICA_E_IO;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 65536, 8192, 50);
+    if (cut)
+        pair_run_some(pair, 4);
+    if (cut)
+        pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    pair->node[failing].fail_write = 0;
+    ck_assert(pair->request[write].done);
+    if (!cut && (failing == PAIR_B || flags)) /* somebody has all that the guest may use */
+        ck_assert_int_eq(pair->request[write].code, 0);
+    if (pair_status(pair, failing).disk < REPLICA_DISK_INCONSISTENT)
+        bring_back(pair, failing);
+    settle(pair);
+    if (pair->request[write].code == 0)
+        ck_assert_uint_eq(pair->node[PAIR_B].data[65536], 50);
+    pair_free(pair);
+    return over;
+}
+
+START_TEST(test_disk_fails)
+{
+    unsigned n = 0;
+
+    while (!disk_failed_at(_i & 1 ? PAIR_B : PAIR_A, _i & 2 ? COMMAND_ASSUME_CLEAN : 0, _i & 4, n))
+        n++;
+    ck_assert_uint_gt(n, 10);
+}
+END_TEST
+
 /* A node whose device is too small says so and stays away. */
 START_TEST(test_cannot_catch_up)
 {
@@ -430,6 +564,9 @@ int main(void)
     tcase_add_loop_test(tests, test_struck, 0, 4 * HARMS);
     tcase_add_loop_test(tests, test_copy_fails, 0, 2);
     tcase_add_test(tests, test_device_fails);
+    tcase_add_loop_test(tests, test_leader_fails_clean, 0, 2);
+    tcase_add_loop_test(tests, test_leader_fails, 0, 2);
+    tcase_add_loop_test(tests, test_disk_fails, 0, 8);
     tcase_add_test(tests, test_cannot_catch_up);
     tcase_add_loop_test(tests, test_forged, 0, 16);
     suite_add_tcase(suite, tests);
