@@ -156,6 +156,9 @@
     X(grow_ring_lost, "the activity log is not copied to its new place")                          \
     X(grow_map_lost, "the bitmap is not written to its new place")                                \
     X(grow_not_durable, "the new size counts before its superblock is on disk")                   \
+    /* resize.c */                                                                                \
+    X(switching_is_uptodate, "a follower that takes a new size counts as having its contents")    \
+    X(resize_forgotten, "a leader whose disk fails takes no answer of its follower any more")     \
     /* handshake.c, resize.c */                                                                   \
     X(sizes_may_differ, "nodes of different size connect")                                        \
     /* state.c */                                                                                 \

@@ -151,7 +151,7 @@ static void both_grown(struct core *core, enum sync_side side)
 static void commit(struct core *core)
 {
     core->resize.phase = RESIZE_COMMIT;
-    if (core->resize.marked_end > core->size)
+    if (core->resize.marked_end > core->size && !MUTANT(switching_is_uptodate))
         core->peer_disk = REPLICA_DISK_INCONSISTENT;
     ask(core, CORE_RESIZE_COMMIT);
 }
@@ -503,7 +503,7 @@ void resize_disk_failed(struct core *core)
     if (core->grow.phase == GROW_SUPER)
         core->grow.phase = GROW_NONE;
     grow_abandon(core);
-    if (is_following(resize))
+    if (is_following(resize) || MUTANT(resize_forgotten))
         resize->phase = RESIZE_NONE;
     else if (resize->phase == RESIZE_MEASURE || resize->phase == RESIZE_OWN)
         lead_without_disk(core);

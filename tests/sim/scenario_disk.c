@@ -104,14 +104,16 @@ static bool both_larger(const struct sim_world *world)
     return grow_common(world) > world->profile.first_sectors && schedule_settled(world);
 }
 
-/* Writes that keep the activity log busy, then both devices grow and somebody types resize. */
-static bool begin_resize(struct sim_world *world)
+/* Writes that keep the activity log busy, then both devices grow and somebody types resize; with
+ * --assume-clean no old metadata are in the new area, so nothing of it is to be copied. */
+static bool begin_resize(struct sim_world *world, uint32_t flags)
 {
     uint32_t span = quiet_profile.first_sectors;
 
     world->profile = quiet_profile;
     world->profile.sectors = SIM_SECTORS;
-    world->profile.internal = sim_below(world, 4);
+    world->profile.clean = flags & COMMAND_ASSUME_CLEAN;
+    world->profile.internal = world->profile.clean ? 0 : sim_below(world, 4);
     world->profile.al_extents = METADATA_AL_EXTENTS_MIN;
     world->profile.wire = sim_chance(world, 2);
     world->profile.shuffle = sim_chance(world, 2);
@@ -122,7 +124,7 @@ static bool begin_resize(struct sim_world *world)
         grow_device(&world->host[i], 2);
     write_more(world, 0, 4, 0, span);
     if (!world->failed)
-        host_command(&world->host[sim_below(world, SIM_HOSTS)], COMMAND_RESIZE, 0);
+        host_command(&world->host[sim_below(world, SIM_HOSTS)], COMMAND_RESIZE, flags);
     return !world->failed;
 }
 
@@ -185,7 +187,7 @@ static void run_resize_power(struct sim_world *world)
 {
     predicate *moment = sim_chance(world, 2) ? both_switched : one_tells;
 
-    if (!begin_resize(world) || !busy_until(world, moment))
+    if (!begin_resize(world, 0) || !busy_until(world, moment))
         return;
     lose_power(world, 3);
     expect(world, both_larger, 10 * SECOND, "the pair with its new size");
@@ -194,7 +196,7 @@ static void run_resize_power(struct sim_world *world)
 /* One has the new size, the other one has not, and they lose each other; perhaps a host as well. */
 static void run_resize_cut(struct sim_world *world)
 {
-    if (!begin_resize(world) || !busy_until(world, one_switched))
+    if (!begin_resize(world, 0) || !busy_until(world, one_switched))
         return;
     world_run(world, sim_below(world, 100) * US);
     lose_power(world, sim_below(world, 4));
@@ -227,8 +229,38 @@ static bool read_badly(struct sim_world *world)
 /* The leader's disk fails when it has the new size, and its follower is about to take it. */
 static void run_resize_disk(struct sim_world *world)
 {
-    if (begin_resize(world) && busy_until(world, one_switched) && read_badly(world))
+    if (begin_resize(world, 0) && busy_until(world, one_switched) && read_badly(world))
         expect(world, both_larger, 10 * SECOND, "the pair with its new size");
+}
+
+/* There may be no memory for it. */
+static bool switched_or_refused(const struct sim_world *world)
+{
+    return one_switched(world) || (world->host[0].commands == 0 && world->host[1].commands == 0);
+}
+
+/* The same at any step of one that has nothing to copy: the follower has everything all the time,
+ * and the guest goes on through it. */
+static void run_resize_disk_clean(struct sim_world *world)
+{
+    uint32_t streams;
+
+    if (!begin_resize(world, COMMAND_ASSUME_CLEAN))
+        return;
+    world->operator_off = true;
+    streams = world->net.streams;
+    if (sim_chance(world, 2))
+        world_run(world, sim_below(world, 3000) * US);
+    else if (!busy_until(world, switched_or_refused))
+        return;
+    if (!read_badly(world) || !expect(world, guests_idle, SECOND, "answers to the guest"))
+        return;
+    world_run(world, 10 * MS);
+    if (world->net.streams != streams ||
+        world->host[0].status.connection != REPLICA_CONNECTION_CONNECTED)
+        sim_violation(world, "resize", "A hung up on the peer that has everything");
+    operator_is_back(world);
+    expect(world, both_larger, 10 * SECOND, "the pair with its new size");
 }
 
 /* ---- a disk comes back ----------------------------------------------------------------------- */
@@ -350,6 +382,8 @@ const struct scenario scenarios_disk[] = {
     {"resize-cut", "one host has the new size when the other one or the link is lost",
      run_resize_cut},
     {"resize-disk", "the leader's disk fails in the middle of its commit", run_resize_disk},
+    {"resize-disk-clean", "the leader's disk fails when its follower has everything",
+     run_resize_disk_clean},
     {"verify-flip", "a flipped bit is found, marked, and repaired from the Primary",
      run_verify_flip},
     {"verify-busy", "writes, handovers and cuts while it runs are no differences", run_verify_busy},
