@@ -153,6 +153,8 @@ static void commit(struct core *core)
     core->resize.phase = RESIZE_COMMIT;
     if (core->resize.marked_end > core->size && !MUTANT(switching_is_uptodate))
         core->peer_disk = REPLICA_DISK_INCONSISTENT;
+    if (MUTANT(size_before_follower))
+        take_size(core);
     ask(core, CORE_RESIZE_COMMIT);
 }
 
@@ -323,6 +325,10 @@ static void offered(struct core *core, const struct wire_message *message)
     resize->marked_end = resize->bytes;
     if (resize->flags & CORE_RESIZE_CLEAN)
         resize->marked_end = stale < resize->bytes ? stale : resize->bytes;
+    if (resize->flags & CORE_RESIZE_CLEAN && MUTANT(stale_is_clean))
+        resize->marked_end = 0;
+    if (resize->flags & CORE_RESIZE_CLEAN && MUTANT(stale_is_clean))
+        resize->marked_end = 0;
     ask(core, CORE_RESIZE_COPY);
 }
 

@@ -4,7 +4,7 @@
  *
  * Data disks have all their sectors from the beginning; how many of them a host's device has is a
  * number. What stands in new sectors differs between the hosts, unless the profile says that they
- * are clean.
+ * are clean. Where the metadata were is not clean in any case.
  *
  * Internal metadata. The last SIM_WINDOW_BYTES of the device are in `bytes`; a device that has
  * grown has a new end, and so a further window behind the others. A device grows by a window at
@@ -98,10 +98,24 @@ uint64_t grow_meta_bytes(const struct sim_host *host)
 
 /* ---- growing ------------------------------------------------------------------------------- */
 
+/* What a guest would read where the metadata are now. */
+static void leave_metadata(struct sim_host *host)
+{
+    struct metadata_superblock found;
+    uint64_t slot[METADATA_SLOTS];
+
+    if (!is_internal(host) || !grow_find(host, slot, &found))
+        return;
+    for (uint64_t i = found.layout.data_bytes / REPLICA_SECTOR_BYTES;
+         i < (slot[METADATA_SLOTS - 1] + METADATA_BLOCK_BYTES) / REPLICA_SECTOR_BYTES; i++)
+        host->disk.visible[i] = host->disk.durable[i] = 3 + host->index;
+}
+
 static void device_grows(struct sim_host *host, uint32_t sectors)
 {
     struct sim_meta *meta = &host->meta;
 
+    leave_metadata(host);
     host->device_sectors += sectors;
     TRACE(host->world, "%c: the device has %u sectors now", 'A' + host->index,
           host->device_sectors);
@@ -169,6 +183,23 @@ void grow_measure(struct sim_host *host, uint32_t serial)
 
 /* ---- the oracle's part --------------------------------------------------------------------- */
 
+/* Two that are connected have it on disk both, before a guest is shown it. */
+static void look_at_both(const struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        struct metadata_superblock found;
+        uint64_t slot[METADATA_SLOTS];
+
+        if (grow_find(&world->host[i], slot, &found) &&
+            found.layout.data_bytes < host->status.data_bytes)
+            sim_violation(world, "resize", "%c: has %llu bytes, the disk of %c %llu",
+                          'A' + host->index, (unsigned long long)host->status.data_bytes, 'A' + i,
+                          (unsigned long long)found.layout.data_bytes);
+    }
+}
+
 /* A disk that a guest was shown never gets smaller on this host, and never passes its device. */
 void grow_stepped(struct sim_host *host)
 {
@@ -181,6 +212,9 @@ void grow_stepped(struct sim_host *host)
                       (unsigned long long)bytes, (unsigned long long)host->shown_bytes);
     if (bytes > host->shown_bytes && host->shown_bytes)
         host->world->counts.resizes++;
+    if (bytes > host->shown_bytes && host->shown_bytes &&
+        host->status.connection == REPLICA_CONNECTION_CONNECTED)
+        look_at_both(host);
     host->shown_bytes = bytes;
 }
 

@@ -51,7 +51,8 @@ enum sim_limits {
     SIM_ARENA_BYTES = 8 << 20,
     SIM_ACTIONS = 16384,
     SIM_STAMP_NONE = 0,
-    SIM_STAMP_FIRST = 3 /* 1 and 2: what the disks held before the first guest write */
+    SIM_STAMP_FIRST = 5 /* 1 and 2: what the disks held before the first guest write; 3 and 4:
+                           metadata that have moved */
 };
 
 struct sim_world;
