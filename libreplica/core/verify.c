@@ -444,7 +444,7 @@ static bool is_possible(const struct core *core, const struct wire_message *mess
     return range_inside(message->range, core->size) &&
            range_aligned(message->range, REPLICA_BLOCK_BYTES) &&
            message->range.length <= CORE_RESYNC_BYTES && algorithm > CORE_DIGEST_NONE &&
-           algorithm < CORE_DIGEST_COUNT && core->session.side == SYNC_NONE;
+           algorithm < CORE_DIGEST_COUNT;
 }
 
 static void serve_begin(struct core *core, const struct wire_message *message)
@@ -466,6 +466,8 @@ static void sum_asked(struct core *core, const struct wire_message *message)
 {
     struct verify_slot *slot = slot_find(core->verify.serves);
     bool waits = interval_busy(&core->intervals, message->range);
+    /* the peer knows of it a little later */
+    bool is_unfit = !core_has_disk(core) || core->session.side != SYNC_NONE;
 
     if (!slot || !is_possible(core, message)) {
         session_violation(core, "an impossible verify request");
@@ -473,8 +475,8 @@ static void sum_asked(struct core *core, const struct wire_message *message)
     }
     serve_begin(core, message);
     slot->tag = message->tag;
-    if (!core_has_disk(core) || (waits && (message->flags & CORE_VERIFY_HELD))) {
-        serve_answer(core, slot, core_has_disk(core) ? REPLICA_E_BUSY : REPLICA_E_IO, NULL);
+    if (is_unfit || (waits && (message->flags & CORE_VERIFY_HELD))) {
+        serve_answer(core, slot, is_unfit ? REPLICA_E_IO : REPLICA_E_BUSY, NULL);
         return;
     }
     slot->generation++;

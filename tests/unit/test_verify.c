@@ -227,6 +227,37 @@ START_TEST(test_read_error)
 }
 END_TEST
 
+/* The Primary's disk fails and comes back before the peer, which compares, asks again: it is a
+ * target then, and its guest lives from that peer. */
+START_TEST(test_attached_meanwhile)
+{
+    struct pair *pair = primary();
+    unsigned write;
+
+    pair->node[PAIR_B].hold = HOLD_READ;
+    ck_assert_int_eq(pair_verify(pair, PAIR_B, 0, 0), 0);
+    pair_run(pair);
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    write = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, DATA_BYTES - 4096, 4096, 99);
+    pair_run(pair);
+    ck_assert(pair->request[write].done);
+    pair->node[PAIR_A].fail_write = 0;
+    ck_assert_int_eq(pair->request[write].code, 0);
+    pair_ask(pair, PAIR_A, COMMAND_ATTACH, 0);
+    pair_run_to(pair, "b: log resync begins as SyncSource*");
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).connection, REPLICA_CONNECTION_CONNECTED);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_lt(pair_find(pair, 0, "a: close"), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_status(pair, i).replication, REPLICA_REPLICATION_ESTABLISHED);
+    ck_assert_int_eq(pair_verify(pair, PAIR_A, 0, 0), 0); /* the other one is over on both */
+    pair_run(pair);
+    pair_free(pair);
+}
+END_TEST
+
 START_TEST(test_not_now)
 {
     struct pair *pair = pair_new(DATA_BYTES);
@@ -259,6 +290,7 @@ int main(void)
     tcase_add_test(tests, test_promoted_while_asking);
     tcase_add_test(tests, test_stopped_by_disconnect);
     tcase_add_loop_test(tests, test_read_error, 0, 2);
+    tcase_add_test(tests, test_attached_meanwhile);
     tcase_add_test(tests, test_not_now);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);
