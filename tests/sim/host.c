@@ -308,6 +308,8 @@ static void host_act(struct sim_host *host, const struct action *action)
         break;
     case ACTION_LOG:
         TRACE(world, "%c: log: %s", 'A' + host->index, action->log.text);
+        if (strstr(action->log.text, "which the protocol forbids here"))
+            sim_violation(world, "protocol", "%c: %s", 'A' + host->index, action->log.text);
         break;
     case ACTION_STATE_CHANGED:
         break;

@@ -164,7 +164,7 @@ void net_send(struct sim_host *host, const struct action *action)
           (unsigned long long)message->range.offset / REPLICA_SECTOR_BYTES,
           message->range.length / REPLICA_SECTOR_BYTES, (unsigned long long)message->epoch,
           message->code, host->stream);
-    if (host->stream == 0)
+    if (host->stream == 0 || host->world->net.lane[host->index].cut == host->stream)
         return;
     if (message->data_bytes &&
         (!action->send.buffer ||
@@ -405,7 +405,8 @@ void net_dialed(struct sim_host *host, uint32_t dial)
 /* ---- losing it
  * ---------------------------------------------------------------------------------------- */
 
-/* What is under way from this host is lost from some message on; the cut may go through one. */
+/* What is under way from this host is lost from some message on, with all that it sends before it
+ * notices; the cut may go through one. */
 static void lane_cut(struct sim_host *host, uint32_t stream)
 {
     struct sim_world *world = host->world;
@@ -414,6 +415,7 @@ static void lane_cut(struct sim_host *host, uint32_t stream)
     struct sim_flight **link = &lane->first;
     bool first = true;
 
+    lane->cut = stream;
     lane->last = NULL;
     while (*link) {
         struct sim_flight *flight = *link;

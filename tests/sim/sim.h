@@ -186,6 +186,7 @@ struct sim_lane {
     struct sim_flight *first, *last;
     uint64_t last_at;
     bool blocked, scheduled;
+    uint32_t cut;        /* the stream of which nothing more gets through */
     uint64_t slow_until; /* messages sent before then take long */
 };
 
