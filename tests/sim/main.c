@@ -162,11 +162,11 @@ static void run_single(struct sim_world *world, const struct options *options)
 static void print_totals(const struct sim_counts *counts, double seconds)
 {
     printf("sim: %llu reads, %llu flushes, %llu promotions, %llu migrations, %llu resyncs, "
-           "%llu resizes, %llu steps\n",
+           "%llu resizes, %llu steps, digest %016llx\n",
            (unsigned long long)counts->reads, (unsigned long long)counts->flushes,
            (unsigned long long)counts->promotions, (unsigned long long)counts->migrations,
            (unsigned long long)counts->resyncs, (unsigned long long)counts->resizes,
-           (unsigned long long)counts->steps);
+           (unsigned long long)counts->steps, (unsigned long long)counts->digest);
     printf("sim: %llu schedules, %llu writes, %llu faults, %llu violations, %.0f schedules/s\n",
            (unsigned long long)counts->schedules, (unsigned long long)counts->writes,
            (unsigned long long)counts->faults, (unsigned long long)counts->violations,

@@ -49,6 +49,7 @@ struct sim_counts {
         promotions;
     uint64_t migrations; /* that went well */
     uint64_t resizes;    /* a host has more data than before */
+    uint64_t digest;     /* of where each schedule came to: two that differ anywhere differ here */
 };
 
 #endif

@@ -198,6 +198,12 @@ void schedule_converge(struct sim_world *world)
     }
 }
 
+static void digest_add(struct sim_counts *counts, uint64_t end)
+{
+    counts->digest = (counts->digest ^ end) * UINT64_C(0x9e3779b97f4a7c15);
+    counts->digest ^= counts->digest >> 32;
+}
+
 int schedule_run(struct sim_world *world, uint64_t seed)
 {
     world_reset(world, seed);
@@ -216,6 +222,7 @@ int schedule_run(struct sim_world *world, uint64_t seed)
     if (!world->failed)
         schedule_converge(world);
     world->counts.schedules++;
+    digest_add(&world->counts, world->random ^ world->now << 20 ^ world->counts.steps);
     if (world->failed)
         world->counts.violations++;
     return world->failed ? REPLICA_E_STATE : 0;
