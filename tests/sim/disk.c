@@ -69,11 +69,6 @@ static void disk_put(struct sim_host *host, uint32_t sector, uint32_t stamp)
     dirty_set(disk, sector);
 }
 
-static uint32_t op_stamp(struct sim_host *host, const struct sim_disk_op *op, uint32_t at)
-{
-    return op->buffer ? buffer_stamps(host->world, op->buffer)[at] : op->stamp;
-}
-
 static bool op_writes(const struct sim_disk_op *op)
 {
     return op->op == REPLICA_OP_WRITE || op->op == REPLICA_OP_DISCARD ||
@@ -83,8 +78,10 @@ static bool op_writes(const struct sim_disk_op *op)
 /* Puts some of the op's sectors; `one_in` 1 means all of them. */
 static void op_apply(struct sim_host *host, const struct sim_disk_op *op, uint32_t one_in)
 {
+    const uint32_t *stamps = op->buffer ? buffer_stamps(host->world, op->buffer) : NULL;
+
     for (uint32_t i = 0; i < op->count; i++) {
-        uint32_t stamp = op_stamp(host, op, i);
+        uint32_t stamp = stamps ? stamps[i] : op->stamp;
 
         if (one_in > 1 && !sim_chance(host->world, one_in))
             continue;
@@ -120,12 +117,17 @@ static void op_flush(struct sim_host *host, const struct sim_disk_op *op)
     uint32_t words = (host->world->profile.sectors + 63) / 64;
 
     for (uint32_t word = 0; word < words; word++) {
+        uint64_t left = 0; /* one store for all of a word's bits: each waits for the one before */
+
         for (uint64_t bits = disk->dirty[word]; bits; bits &= bits - 1) {
             uint32_t sector = word * 64 + (uint32_t)__builtin_ctzll(bits);
 
             if (disk->sequence_of[sector] <= op->flush_sequence)
-                disk_destage(disk, sector);
+                disk->durable[sector] = disk->visible[sector];
+            else
+                left |= bits & -bits;
         }
+        disk->dirty[word] = left;
     }
 }
 

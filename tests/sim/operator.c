@@ -64,6 +64,20 @@ static bool lineage_covers(const struct metadata_superblock *ours, uint32_t flag
            lineage_same(generation->history[1], theirs);
 }
 
+/* `there` answers for a sector that `here` does not have, nor had. No way out in mid-loop, so that
+ * it is done for many sectors at once. */
+static bool has_more(const struct sim_oracle *oracle, unsigned there, unsigned here,
+                     uint32_t sectors)
+{
+    const uint32_t *theirs = oracle->floor[there];
+    const uint32_t *ours = oracle->floor[here], *lost = oracle->lost[here];
+    uint32_t more = 0;
+
+    for (uint32_t i = 0; i < sectors; i++)
+        more |= (uint32_t)(theirs[i] > ours[i]) & (uint32_t)(theirs[i] > lost[i]);
+    return more;
+}
+
 bool operator_safe(struct sim_host *host)
 {
     struct sim_world *world = host->world;
@@ -80,11 +94,7 @@ bool operator_safe(struct sim_host *host)
         return false;
     if (peer->up && !lineage_covers(ours, peer->status.flags, peer->status.generation.current))
         return false; /* what it says of itself may be newer than what is on its disk */
-    for (uint32_t i = 0; i < world->profile.sectors; i++)
-        if (oracle->floor[peer->index][i] > oracle->floor[host->index][i] &&
-            oracle->floor[peer->index][i] > oracle->lost[host->index][i])
-            return false;
-    return true;
+    return !has_more(oracle, peer->index, host->index, world->profile.sectors);
 }
 
 /* ---- answers ------------------------------------------------------------------------------------

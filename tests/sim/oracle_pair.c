@@ -253,10 +253,9 @@ static void oracle_met(struct sim_world *world)
 
     oracle_compare(world, false);
     for (uint32_t i = 0; i < world->profile.sectors; i++) {
-        if (oracle->floor[0][i] != oracle->floor[1][i]) {
-            oracle_floor_raise(oracle, 0, i, oracle->floor[1][i]);
-            oracle_floor_raise(oracle, 1, i, oracle->floor[0][i]);
-        }
+        uint32_t a = oracle->floor[0][i], b = oracle->floor[1][i];
+
+        oracle->floor[0][i] = oracle->floor[1][i] = a > b ? a : b;
         oracle->lost[0][i] = oracle->lost[1][i] = 0;
     }
 }
