@@ -482,10 +482,14 @@ static void io_done(struct loop_op *op, int result)
 static void fallocate_start(struct disk_io *io, enum stage stage, int mode, uint64_t offset,
                             uint32_t length)
 {
+    struct io_uring_sqe *entry = loop_sqe(io->disk->loop, &io->ring);
+
     io->stage = (uint8_t)stage;
     io->rest = length;
-    io_uring_prep_fallocate(loop_sqe(io->disk->loop, &io->ring), io->disk->fd,
-                            mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+    /* io_uring_prep_fallocate has signed numbers in one liburing, unsigned ones in another. */
+    io_uring_prep_rw(IORING_OP_FALLOCATE, entry, io->disk->fd, NULL,
+                     (unsigned)(mode | FALLOC_FL_KEEP_SIZE), offset);
+    entry->addr = length;
 }
 
 /* The next piece that is not zero yet: the part of a unit at either end, or the whole units
