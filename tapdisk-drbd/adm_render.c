@@ -100,7 +100,7 @@ void adm_render_duration(double seconds, char *text, size_t capacity)
 static void put_progress(const json_t *device, double percent, FILE *out)
 {
     double value, cells = percent < 0 ? 0 : percent > 100 ? 100 : percent;
-    int full = (int)(cells * BAR_CELLS / 100);
+    int full = (int)(cells * (double)BAR_CELLS / 100);
     char text[16];
 
     fputs("    [", out);

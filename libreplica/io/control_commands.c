@@ -6,7 +6,7 @@
 
 #include "control_private.h"
 
-enum { TIMEOUT_MAX_SECONDS = 1000000 };
+static const double timeout_max_seconds = 1000000;
 
 static const uint64_t second = 1000000000;
 
@@ -331,8 +331,8 @@ static bool run_wait(struct replica *replica, struct replica_control_request *re
         return true;
     if (!(seconds > 0))
         return true;
-    if (seconds > TIMEOUT_MAX_SECONDS)
-        seconds = TIMEOUT_MAX_SECONDS;
+    if (seconds > timeout_max_seconds)
+        seconds = timeout_max_seconds;
     if (replica_timer_new(replica->loop, wait_over, request, &request->limit) != 0)
         answer(request, REPLICA_E_MEMORY, "out of memory", NULL);
     else

@@ -10,8 +10,9 @@
 
 #include "replica_private.h"
 
-enum { KIB = 1024, SECTORS_A_MIB = 2048 };
+enum { KIB = 1024 };
 
+static const double mib = 1024.0 * 1024.0;
 static const uint64_t ns_a_second = 1000000000, ns_a_ms = 1000000;
 static const uint64_t mark_age = 3000000000u; /* of the samples behind the present speed */
 
@@ -108,7 +109,7 @@ static struct speed speed_since(const struct resync_mark *mark, uint64_t done, u
 
 static double mib_a_second(struct speed speed)
 {
-    return (double)speed.sectors * 1000.0 / (double)speed.ms / SECTORS_A_MIB;
+    return (double)speed.sectors * 1000.0 / (double)speed.ms / (mib / (double)REPLICA_SECTOR_BYTES);
 }
 
 static uint64_t paused_ns(const struct core_status *status, uint64_t now)
@@ -124,7 +125,7 @@ static void put_progress(struct replica *replica, const struct core_status *stat
     struct resync_mark start = {.at = status->resync_started};
     struct speed whole, older, newer;
     uint64_t rest = status->resync_total_bytes > done ? status->resync_total_bytes - done : 0;
-    double left = (double)rest / KIB / KIB, rate;
+    double left = (double)rest / mib, rate;
 
     take_marks(replica, status, now);
     whole = speed_since(&start, done, now);
@@ -142,7 +143,7 @@ static void put_progress(struct replica *replica, const struct core_status *stat
     put(object, "rs-failed", json_integer(0));
     put(object, "rs-same-csum",
         json_integer((json_int_t)(status->resync_same_bytes / REPLICA_BLOCK_BYTES)));
-    put(object, "want", json_real((double)status->resync_rate / KIB / KIB));
+    put(object, "want", json_real((double)status->resync_rate / mib));
     put(object, "throttled", json_boolean(status->resync_throttled)); /* ours */
     put(object, "db0/dt0 [MiB/s]", json_real(mib_a_second(newer)));
     put(object, "db1/dt1 [MiB/s]", json_real(mib_a_second(older)));

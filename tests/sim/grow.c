@@ -128,7 +128,7 @@ static void device_grows(struct sim_host *host, uint32_t sectors)
 
 void grow_device(struct sim_host *host, uint32_t windows)
 {
-    uint32_t sectors = windows * (SIM_WINDOW_BYTES / REPLICA_SECTOR_BYTES);
+    uint32_t sectors = windows * ((uint32_t)SIM_WINDOW_BYTES / REPLICA_SECTOR_BYTES);
 
     if (host->meta.windows < SIM_WINDOWS &&
         host->device_sectors + sectors <= host->world->profile.sectors)

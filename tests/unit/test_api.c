@@ -171,7 +171,7 @@ START_TEST(test_room)
     start_pair();
     while ((held[count] = replica_buffer_get(nodes[0].replica, REPLICA_REQUEST_BYTES_MAX)))
         count++;
-    ck_assert_uint_eq(count, BUFFER_GUEST_BYTES / REPLICA_REQUEST_BYTES_MAX);
+    ck_assert_uint_eq(count, (unsigned)BUFFER_GUEST_BYTES / REPLICA_REQUEST_BYTES_MAX);
     replica_on_room(nodes[0].replica, room, &called);
     replica_buffer_put(held[--count]);
     ck_assert(!called);

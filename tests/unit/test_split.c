@@ -112,7 +112,8 @@ static void check_mirror(const struct split_policies *policies, const struct row
 
 START_TEST(test_mirrored)
 {
-    for (unsigned n = 0; n < SPLIT_0PRI_DISCARD_LOCAL * SPLIT_1PRI_COUNT * SPLIT_2PRI_COUNT; n++) {
+    for (unsigned n = 0;
+         n < (unsigned)SPLIT_0PRI_DISCARD_LOCAL * SPLIT_1PRI_COUNT * SPLIT_2PRI_COUNT; n++) {
         struct split_policies policies = {
             .none = (enum split_0pri)(n % SPLIT_0PRI_DISCARD_LOCAL),
             .one = (enum split_1pri)(n / SPLIT_0PRI_DISCARD_LOCAL % SPLIT_1PRI_COUNT),

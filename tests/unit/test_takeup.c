@@ -75,10 +75,11 @@ static void put_one(unsigned slot)
 
     if (busy[place])
         return;
+    sequence++;
     *order = (struct order){.out = true,
                             .operation = operations[roll(sizeof operations)],
                             .place = place,
-                            .id = ++sequence << 8 | slot,
+                            .id = sequence << 8 | slot,
                             .value = sequence * 0x9e3779b97f4a7c15};
     busy[place] = true;
     fill_page(DATA + slot, order->operation == BLKIF_READ ? 0 : order->value);
