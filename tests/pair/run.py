@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Run scenarios on two tapdisk-drbd processes on loopback.
+"""Run scenarios on two tapdisk-drbd processes on one machine.
 
 Usage: run.py --bin DIR [options] [name ...]      names may be prefixes; none: all
   --bin DIR          where tapdisk-drbd and tapdrbdadm are
   --list             names and what they show
   --long             also what does not fit an ordinary run
+  --seed N           of what is random (default: 1, and with --long the time)
   --keep             keep disks and logs of all scenarios (of failed ones they stay anyway)
   --limit SECONDS    no scenario is begun after that time
 
@@ -22,10 +23,12 @@ import traceback
 SCENARIOS = {}
 
 
-def scenario(about, seconds=120, long=False):
-    """Registers a function; its name is the scenario's."""
+def scenario(about, seconds=120, long=False, long_seconds=None):
+    """Registers a function; its name is the scenario's. `seconds` bound it, `long_seconds` with
+    --long."""
     def register(function):
-        SCENARIOS[function.__name__] = (function, about, seconds, long)
+        bounds = (seconds, long_seconds or seconds * (4 if long else 1))
+        SCENARIOS[function.__name__] = (function, about, bounds, long)
         return function
     return register
 
@@ -41,10 +44,11 @@ def on_alarm(_signal, _frame):
 class Lab:
     """What a scenario gets: pairs, closed when it is over."""
 
-    def __init__(self, directory, bin_directory, long):
+    def __init__(self, directory, options):
         self.directory = directory
-        self.bin = bin_directory
-        self.long = long
+        self.bin = options.bin
+        self.long = options.long
+        self.seed = options.seed
         self.pairs = []
         self.daemons = []  # process ids that went into the background
 
@@ -54,6 +58,9 @@ class Lab:
         os.makedirs(directory)
         self.pairs.append(Pair(directory, self.bin, **options))
         return self.pairs[-1]
+
+    def say(self, text):
+        print(f"     {text}", flush=True)
 
     def close(self):
         for pair in self.pairs:
@@ -91,16 +98,17 @@ class Runner:
 
     def run(self, name):
         from nodes import Failure, Skip
-        function, about, seconds, long = SCENARIOS[name]
+        function, about, bounds, _ = SCENARIOS[name]
+        seconds = bounds[self.options.long]
         if time.monotonic() > self.end:
             self.tell("SKIP", name, f": the run's {self.options.limit} s are over")
             return
         print(f"RUN  {name}: {about}", flush=True)
         begin, kept = time.monotonic(), True
         os.makedirs(f"{self.base}/{name}")
-        lab = Lab(f"{self.base}/{name}", self.options.bin, self.options.long)
+        lab = Lab(f"{self.base}/{name}", self.options)
         try:
-            signal.alarm(seconds * (4 if long and self.options.long else 1))
+            signal.alarm(seconds)
             function(lab)
             kept = self.options.keep
             signal.alarm(0)
@@ -141,10 +149,13 @@ def main():
     parser.add_argument("--bin", default="build/sbin")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--long", action="store_true")
+    parser.add_argument("--seed", type=int)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--limit", type=int, default=3600)
     options = parser.parse_args()
     options.bin = os.path.abspath(options.bin)
+    if options.seed is None:
+        options.seed = int(time.time()) if options.long else 1
     if options.list:
         for name, (_, about, _, long) in SCENARIOS.items():
             print(f"{name:28} {about}{' [--long]' if long else ''}")

@@ -246,8 +246,9 @@ def pair(options, builds, tally):
         return
     limit = 7200 if options.long else 840
     command = Command([sys.executable, f"{builds.root}/tests/pair/run.py", "--bin", f"{directory}/sbin",
-                       "--limit", str(limit), *(["--long"] if options.long else [])],
-                      builds.log("pair"), limit + 300, echo=tally.say)
+                       "--limit", str(limit), *(["--long"] if options.long else []),
+                       *(["--seed", str(options.seed)] if options.seed is not None else [])],
+                      builds.log("pair"), limit + (3600 if options.long else 300), echo=tally.say)
     last_line_counts("pair", command, tally, "pair scenarios")
 
 
