@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Two tapdisk-drbd processes on loopback: nodes alpha and beta of the resource vm1.
+"""Two tapdisk-drbd processes on one machine: nodes alpha and beta of the resource vm1.
 
-Each node has a directory with its configuration, run directory, disk and log. Everything a test
-waits for is polled against a deadline; nothing sleeps and hopes.
+They meet on loopback, or each in a network namespace of its own (namespaces.py). Each node has a
+directory with its configuration, run directory, disk and log. Everything a test waits for is polled
+against a deadline; nothing sleeps and hopes.
 """
 import json
 import os
@@ -68,10 +69,12 @@ def run(arguments, seconds=60, expect=0, **more):
 class Node:
     """One host's half: its files, its daemon, its answers."""
 
-    def __init__(self, pair, name, port):
+    def __init__(self, pair, name, port, address="127.0.0.1", prefix=()):
         self.pair = pair
         self.name = name
         self.port = port
+        self.address = address
+        self.prefix = prefix  # of the daemon's command line
         self.directory = f"{pair.directory}/{name}"
         self.config_dir = f"{self.directory}/etc"
         self.run_dir = f"{self.directory}/run"
@@ -87,8 +90,8 @@ class Node:
         text = (f"resource {resource} {{\n  disk {{ {disk} }}\n"
                 f"  net {{ connect-int 1; {net} }}\n  meta-disk internal;\n")
         for name, port in (("alpha", alpha_port), ("beta", beta_port)):
-            path = self.pair.node(name).disk
-            text += f"  on {name} {{ disk {path}; address 127.0.0.1:{port}; }}\n"
+            node = self.pair.node(name)
+            text += f"  on {name} {{ disk {node.disk}; address {node.address}:{port}; }}\n"
         with open(f"{self.config_dir}/{resource}.res", "w", encoding="ascii") as file:
             file.write(text + "}\n")
         self.write_key(key or self.pair.key, resource)
@@ -115,8 +118,8 @@ class Node:
     def start(self, wait=True, resource=RESOURCE):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [f"{self.pair.bin}/tapdisk-drbd", *self.places(), "--foreground", resource],
-                stdout=log, stderr=log, env=self.pair.environment)
+                [*self.prefix, f"{self.pair.bin}/tapdisk-drbd", *self.places(), "--foreground",
+                 resource], stdout=log, stderr=log, env=self.pair.environment)
         if wait:
             wait_until(lambda: self.ended() or os.path.exists(f"{self.run_dir}/{resource}.pid"),
                        20, f"{self.name} to be ready: {self.log()}")
@@ -245,17 +248,19 @@ class Node:
 
 
 class Pair:
-    """Both nodes. `relay_port`: where alpha is told to find beta, if not at beta's own port."""
+    """Both nodes. `relay`: where alpha is told to find beta, if not at beta's own port.
+    `network`: the namespaces in which the nodes live, if not in this one."""
 
-    def __init__(self, directory, bin_directory, size=64 * MIB, net="", disk="", relay=None):
+    def __init__(self, directory, bin_directory, size=64 * MIB, net="", disk="", relay=None,
+                 network=None):
         self.directory = directory
         self.bin = bin_directory
         self.environment = dict(os.environ)
         self.key = os.urandom(32).hex()
         self.size = size
         alpha_port, beta_port = free_ports(2)
-        self.alpha = Node(self, "alpha", alpha_port)
-        self.beta = Node(self, "beta", beta_port)
+        self.alpha = Node(self, "alpha", alpha_port, *(network.place("alpha") if network else ()))
+        self.beta = Node(self, "beta", beta_port, *(network.place("beta") if network else ()))
         self.nodes = (self.alpha, self.beta)
         self.relay = relay
         if relay:

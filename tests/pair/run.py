@@ -186,4 +186,5 @@ if __name__ == "__main__":
     import scenarios_peer_loss  # noqa: F401
     import scenarios_resync  # noqa: F401
     import scenarios_library  # noqa: F401
+    import scenarios_cycles  # noqa: F401
     sys.exit(main())

@@ -16,7 +16,7 @@ PACKAGES = {
     "mutants": BUILD,
     "fuzz": BUILD + ["clang"],
     "model": ["spin", "gcc"],
-    "pair": BUILD + ["qemu-utils", "libnbd-bin", "fio", "e2fsprogs"],
+    "pair": BUILD + ["qemu-utils", "libnbd-bin", "fio", "e2fsprogs", "iproute2"],
     "bench": BUILD + ["qemu-system-common", "fio"],
     "xen": BUILD + ["qemu-system-x86", "mmdebstrap", "e2fsprogs", "cpio", "zstd", "util-linux"],
 }
