@@ -56,7 +56,7 @@ struct request {
 enum request_advance { REQUEST_MOVED, REQUEST_STUCK };
 
 /* A fresh request out of a ring entry. */
-void request_init(struct request *request, struct queue *queue, const uint8_t *entry);
+void request_prepare(struct request *request, struct queue *queue, const uint8_t *entry);
 /* One that a former process took, out of its record; what it had done of it counts for nothing. */
 void request_restore(struct request *request, struct queue *queue);
 /* Puts the copy of its indirect descriptors on the batch; false: no block is free. */

@@ -311,7 +311,7 @@ static unsigned take_some(struct queue *queue)
 
         queue->free = request->next;
         journal_take(&queue->journal, request->record, entry, blkif_entry_bytes(queue->ring.abi));
-        request_init(request, queue, entry);
+        request_prepare(request, queue, entry);
         taken[count++] = request;
     }
     fetch_descriptors(queue, taken, count);

@@ -40,7 +40,7 @@ static bool flushes_first(const struct request *request)
            (request->command.operation == BLKIF_FLUSH && request->command.segments != 0);
 }
 
-void request_init(struct request *request, struct queue *queue, const uint8_t *entry)
+void request_prepare(struct request *request, struct queue *queue, const uint8_t *entry)
 {
     struct request *next = request->next;
     struct journal_record *record = request->record;
@@ -64,7 +64,7 @@ void request_restore(struct request *request, struct queue *queue)
 {
     const struct journal_record *record = request->record;
 
-    request_init(request, queue, record->entry);
+    request_prepare(request, queue, record->entry);
     if (!record->block)
         return;
     queue->blocks_used |= UINT32_C(1) << (record->block - 1);
