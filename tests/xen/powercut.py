@@ -6,6 +6,9 @@ medium holds. A flush (or FUA) moves what was written from the one to the
 other. cut() takes the power away: of what was not flushed, an arbitrary set
 of 512-byte sectors, chosen by a seed, has reached the medium, the rest is
 gone, so writes are lost, reordered and torn as on a real disk.
+
+It can also fail (every request ends with an I/O error, and does nothing) and
+hang (no request ends), until it is well again.
 """
 
 import os
@@ -23,6 +26,7 @@ _READ, _WRITE, _DISC, _FLUSH, _TRIM, _ZEROES = 0, 1, 2, 3, 4, 6
 # has flags, flush, FUA, trim, write zeroes
 _FLAGS = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6
 _FLAG_FUA = 1
+_EIO, _EINVAL = 5, 22
 
 
 class VolatileDisk:
@@ -40,6 +44,9 @@ class VolatileDisk:
         self.stable = os.open(self.stable_path, os.O_RDWR)
         self.unflushed = set()
         self.flushes = 0
+        self.fails = False
+        self.moves = threading.Event()  # not set: it hangs
+        self.moves.set()
         self.listener = None
         self.thread = None
 
@@ -54,6 +61,7 @@ class VolatileDisk:
 
     def stop(self):
         """QEMU is dead: wait until its last requests are taken in."""
+        self.moves.set()
         self.listener.close()
         self.thread.join(30)
 
@@ -160,8 +168,12 @@ class VolatileDisk:
         if kind == _DISC:
             return False
         data, error = b"", 0
-        if kind == _WRITE:
-            self._write(offset, self._read(stream, length), fua)
+        written = self._read(stream, length) if kind == _WRITE else None
+        self.moves.wait()
+        if self.fails:
+            error = _EIO
+        elif kind == _WRITE:
+            self._write(offset, written, fua)
         elif kind == _READ:
             data = os.pread(self.now, length, offset)
         elif kind == _FLUSH:
@@ -169,6 +181,6 @@ class VolatileDisk:
         elif kind in (_ZEROES, _TRIM):
             self._write(offset, bytes(length), fua)
         else:
-            error = 22
+            error = _EINVAL
         stream.write(struct.pack(">IIQ", 0x67446698, error, handle) + data)
         return True

@@ -29,11 +29,12 @@ class Resource:
     net_defaults = {}
 
     def __init__(self, pair, name="vm1", port=7789, disk="/dev/test/data",
-                 net=None):
+                 net=None, disk_options=""):
         self.pair = pair
         self.name = name
         self.port = port
         self.disk = disk
+        self.disk_options = disk_options  # of the section disk { }
         self.net = dict(self.net_defaults, **(net or {}))
 
     def config(self):
@@ -46,7 +47,8 @@ class Resource:
                 f"  net {{\n{net}  }}\n{hosts}}}\n")
 
     def common_section(self):
-        return f"  disk {self.disk};\n  meta-disk internal;\n"
+        return (f"  disk {{ {self.disk_options} }}\n"
+                f"  disk {self.disk};\n  meta-disk internal;\n")
 
     def host_section(self):
         return ""

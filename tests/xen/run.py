@@ -37,6 +37,7 @@ from resource_kinds import KINDS
 import scenarios_harness  # noqa: F401
 import scenarios_disk  # noqa: F401
 import scenarios_failure  # noqa: F401
+import scenarios_bad_disk  # noqa: F401
 import scenarios_link  # noqa: F401
 import scenarios_migrate  # noqa: F401
 import scenarios_hvm  # noqa: F401
