@@ -8,9 +8,8 @@
  * one unit without overlapping only if both are unaligned, so the lane alone keeps them from
  * undoing each other; mixing in the page cache would not.
  *
- * Zeroes. Discard punches a hole, write-zeroes zeroes the range, by fallocate(2), which means the
- * same on files and on block devices and always leaves zeroes. What the device or file system
- * cannot do is done by the next weaker means: zero the range, then write zeroes.
+ * Zeroes. Discard punches a hole, write-zeroes zeroes the range, by fallocate(2), which leaves
+ * zeroes on files and devices alike. Where that cannot be, the range is zeroed, or zeroes written.
  */
 #include "disk.h"
 
@@ -488,7 +487,7 @@ static void fallocate_start(struct disk_io *io, enum stage stage, int mode, uint
     io->rest = length;
     /* io_uring_prep_fallocate has signed numbers in one liburing, unsigned ones in another. */
     io_uring_prep_rw(IORING_OP_FALLOCATE, entry, io->disk->fd, NULL,
-                     (unsigned)(mode | FALLOC_FL_KEEP_SIZE), offset);
+                     (unsigned)mode | FALLOC_FL_KEEP_SIZE, offset);
     entry->addr = length;
 }
 
