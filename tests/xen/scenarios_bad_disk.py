@@ -14,7 +14,7 @@ GONE = "Diskless|Failed"
 
 def start_writing(lab, **settings):
     """A guest on alpha that stamps without end."""
-    pair = lab.pair(volatile=True)
+    pair = lab.pair(volatile=True, data_mib=128)  # it is resynced in full
     resource = lab.resource(pair, **settings)
     resource.create()
     guest = lab.guest("vm1", [resource.disk_line()])
