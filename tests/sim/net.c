@@ -405,15 +405,14 @@ void net_dialed(struct sim_host *host, uint32_t dial)
 /* ---- losing it
  * ---------------------------------------------------------------------------------------- */
 
-/* What is under way from this host is lost from some message on, with all that it sends before it
- * notices; the cut may go through one. */
-static void lane_cut(struct sim_host *host, uint32_t stream)
+/* What is under way from this host is lost but for the first `keep` messages, with all that it
+ * sends before it notices. The cut may go through one. */
+static void lane_lose(struct sim_host *host, uint32_t stream, uint32_t keep, bool through)
 {
     struct sim_world *world = host->world;
     struct sim_lane *lane = lane_of(host);
-    uint32_t keep = sim_below(world, 4);
     struct sim_flight **link = &lane->first;
-    bool first = true;
+    bool first = through;
 
     lane->cut = stream;
     lane->last = NULL;
@@ -433,6 +432,11 @@ static void lane_cut(struct sim_host *host, uint32_t stream)
         lane->last = flight;
         link = &flight->next;
     }
+}
+
+static void lane_cut(struct sim_host *host, uint32_t stream)
+{
+    lane_lose(host, stream, sim_below(host->world, 4), true);
 }
 
 void net_close(struct sim_host *host)
@@ -498,6 +502,12 @@ void net_drain(struct sim_world *world)
 
 /* ---- faults
  * ---------------------------------------------------------------------------------------------- */
+
+void net_cut_after(struct sim_host *host)
+{
+    lane_lose(host_peer(host), host->stream, 0, false);
+    net_cut(host->world);
+}
 
 void net_cut(struct sim_world *world)
 {

@@ -474,8 +474,9 @@ void net_drain(struct sim_world *world); /* what is under way is lost */
 /* Of a message whose data are being read when the stream ends, some are in their place. */
 void net_arrive_in_part(struct sim_host *host, const struct sim_flight *flight);
 /* Faults. */
-void net_cut(struct sim_world *world);                                 /* both ends notice */
-void net_half_open(struct sim_host *host);                             /* only this end loses it */
+void net_cut(struct sim_world *world);     /* both ends notice */
+void net_cut_after(struct sim_host *host); /* the same; nothing more arrives at the host */
+void net_half_open(struct sim_host *host); /* only this end loses it */
 void net_block(struct sim_world *world, unsigned mask, uint64_t time); /* black hole for a while */
 void net_unblock(struct sim_world *world, unsigned mask);
 void net_slow(struct sim_world *world, unsigned sender, uint64_t time);

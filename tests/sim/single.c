@@ -93,7 +93,7 @@ bool single_message(struct sim_host *host, const struct sim_flight *flight)
           wire_type_name(flight->message.type));
     if (inside)
         net_arrive_in_part(host, flight);
-    net_cut(world);
+    net_cut_after(host);
     return true;
 }
 
