@@ -423,12 +423,13 @@ void replica_step(struct core *core, const struct event *event, struct actions *
     core->now = event->now;
     core->entropy = event->entropy;
     core->out = actions;
-    if (core->disk == REPLICA_DISK_FAILED && core->local_pending == 0)
-        core->disk = REPLICA_DISK_DISKLESS;
     pace_look(core);
     liveness_look_at_disk(core);
     dispatch(core, event);
     pump(core);
+    /* Here and not with the next event: an idle node may not have one, and `attach` waits. */
+    if (core->disk == REPLICA_DISK_FAILED && core->local_pending == 0)
+        core->disk = REPLICA_DISK_DISKLESS;
     seen = look(core);
     if (!seen_same(&seen, &core->seen)) {
         core->seen = seen;

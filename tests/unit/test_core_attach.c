@@ -272,6 +272,37 @@ START_TEST(test_last_copy)
 }
 END_TEST
 
+/* The disk of a Secondary fails, and the last that it was asked for ends after all else has: it is
+ * gone then, and not with an event that may never come. */
+START_TEST(test_failed_disk_is_gone)
+{
+    struct pair *pair = pair_new(DATA_BYTES);
+    struct pair_node *b = &pair->node[PAIR_B];
+
+    pair_clear(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_PROMOTE, 0), 0);
+    b->hold = HOLD_WRITE;
+    for (unsigned i = 0; i < 2; i++)
+        pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 8192 * i, 4096, 2);
+    pair_run(pair);
+    b->fail_write = REPLICA_E_IO;
+    b->hold = 0;
+    pair_run_to(pair, "b: done write");
+    b->hold = HOLD_WRITE;
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_FAILED);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).connection, REPLICA_CONNECTION_STANDALONE);
+    b->hold = 0;
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_DISKLESS);
+    b->fail_write = 0;
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    pair_free(pair);
+}
+END_TEST
+
 /* ---- the role is given up, or asked for, without a disk ------------------------------------- */
 
 /* The confirm of a Primary that has lost everything is nobody's business after its demotion: as a
@@ -319,4 +350,5 @@ END_TEST
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy,
-          test_no_confirm_after_the_demotion, test_no_grant_while_attaching)
+          test_failed_disk_is_gone, test_no_confirm_after_the_demotion,
+          test_no_grant_while_attaching)
