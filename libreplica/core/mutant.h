@@ -35,6 +35,7 @@
     X(failed_write_passed_on, "on-io-error pass_on keeps a disk that has failed a write")         \
     /* loss.c, attach.c: a disk goes and comes */                                                 \
     X(takeover_unasked, "a Primary goes on without its disk before the peer has taken over")      \
+    X(failed_disk_stays, "a disk that has failed cannot be attached any more")                    \
     X(attached_uptodate, "a disk that a Primary attaches counts as UpToDate")                     \
     /* interval.c */                                                                              \
     X(overlap_runs, "overlapping requests run at once")                                           \

@@ -428,7 +428,7 @@ void replica_step(struct core *core, const struct event *event, struct actions *
     dispatch(core, event);
     pump(core);
     /* Here and not with the next event: an idle node may not have one, and `attach` waits. */
-    if (core->disk == REPLICA_DISK_FAILED && core->local_pending == 0)
+    if (core->disk == REPLICA_DISK_FAILED && core->local_pending == 0 && !MUTANT(failed_disk_stays))
         core->disk = REPLICA_DISK_DISKLESS;
     seen = look(core);
     if (!seen_same(&seen, &core->seen)) {

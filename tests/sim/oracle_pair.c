@@ -9,6 +9,7 @@
  * P4      oracle_compare        equality
  * pause   oracle_paused         a pause is known to both, and asks for nothing
  * verify  oracle_stepped        finds a difference only where a bit was flipped
+ * attach  oracle_stepped        a disk that has failed can be attached when it has answered all
  */
 #include <string.h>
 
@@ -323,6 +324,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
     if (now->verify_differs_bytes > before->verify_differs_bytes && !world->flipped)
         sim_violation(world, "verify", "%c: finds a difference of %llu bytes that is none",
                       'A' + host->index, (unsigned long long)now->verify_differs_bytes);
+    if (now->disk == REPLICA_DISK_FAILED && now->local_pending == 0)
+        sim_violation(world, "attach", "%c: its disk has failed and owes nothing, and is not gone",
+                      'A' + host->index);
     oracle_roles(host);
     oracle_paused(host);
     policy_stepped(host, before);
