@@ -36,20 +36,29 @@ static void refuse_alone(struct core *core)
                        core->config.resource);
 }
 
-/* We have the role. That is no good to a migration from a peer that may have newer data. */
-static void answer_primary(struct core *core)
+/* We have the role. That is no good to a migration from a peer that may have newer data: the link
+ * may be dead, and only the peer have noticed. */
+static bool answer_primary(struct core *core)
 {
-    if ((core->command.flags & COMMAND_CONNECTED) && !session_live(core))
+    bool over_link = core->command.flags & COMMAND_CONNECTED;
+
+    if (over_link && session_live(core) && core->liveness.pinged)
+        return false;
+    if (over_link && !session_live(core))
         refuse_alone(core);
     else
         command_answer(core, 0, "%s", "");
+    return true;
 }
 
 void role_promote(struct core *core)
 {
     core->command.phase = COMMAND_PROMOTE_WAIT;
-    if (core->role == REPLICA_ROLE_PRIMARY && core->handover.phase == HANDOVER_NONE)
-        answer_primary(core);
+    if (core->role != REPLICA_ROLE_PRIMARY || core->handover.phase != HANDOVER_NONE)
+        return;
+    if ((core->command.flags & COMMAND_CONNECTED) && session_live(core))
+        liveness_ping_now(core);
+    (void)answer_primary(core);
 }
 
 static bool is_forced(const struct core *core)
@@ -111,10 +120,8 @@ static bool pump_wait(struct core *core)
 
     if (session_handshaking(core) || core->grant.type || core->handover.phase != HANDOVER_NONE)
         return false;
-    if (core->role == REPLICA_ROLE_PRIMARY) {
-        answer_primary(core);
-        return true;
-    }
+    if (core->role == REPLICA_ROLE_PRIMARY)
+        return answer_primary(core);
     if (!only_over_link(core) && !fence_promotes(core))
         return core->command.phase == COMMAND_IDLE;
     code = state_allows(core, COMMAND_PROMOTE, core->command.flags, text);

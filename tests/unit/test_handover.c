@@ -377,6 +377,30 @@ START_TEST(only_over_the_link)
 END_TEST
 
 /* Towards a disk that is not UpToDate: no. */
+/* Nor does a Primary that only believes that its peer is there: that one may have gone on. */
+START_TEST(primary_hears_its_peer_first)
+{
+    struct pair *pair = suspended();
+
+    pair->node[PAIR_B].hold = HOLD_SEND;
+    pair_ask(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_CONNECTED);
+    pair_run(pair);
+    ck_assert(!pair->node[PAIR_A].answered);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    ck_assert(pair->node[PAIR_A].answered);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, 0);
+    pair->node[PAIR_B].hold = HOLD_SEND;
+    pair_ask(pair, PAIR_A, COMMAND_PROMOTE, COMMAND_CONNECTED);
+    pair_run(pair);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair->node[PAIR_B].hold = pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_run(pair);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, REPLICA_E_LINK);
+    pair_free(pair);
+}
+END_TEST
+
 START_TEST(inconsistent_taker)
 {
     struct pair *pair = suspended();
@@ -455,6 +479,7 @@ int main(void)
     tcase_add_test(tcase, taker_gives_up);
     tcase_add_loop_test(tcase, givers_disk_fails, 0, CUTS);
     tcase_add_test(tcase, only_over_the_link);
+    tcase_add_test(tcase, primary_hears_its_peer_first);
     tcase_add_test(tcase, inconsistent_taker);
     tcase_add_test(tcase, commands_meanwhile);
     tcase_add_loop_test(tcase, answers_to_no_question, 0, 2);
