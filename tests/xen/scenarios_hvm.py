@@ -59,7 +59,7 @@ def stop_hvm(lab, resource, guest, load, way):
     expect_same(lab, resource, size)
 
 
-@scenario("hvm", product=True, only_ours=True, suites=("bookworm",), long=True,
+@scenario("hvm", product=True, only_ours=True, long=True,
           seconds=900)
 def hvm(lab):
     """An HVM guest writes by its emulated disk, and another by its PV disk."""
