@@ -42,10 +42,10 @@ static bool answer_primary(struct core *core)
 {
     bool over_link = core->command.flags & COMMAND_CONNECTED;
 
-    if (over_link && session_live(core) && core->liveness.pinged)
-        return false;
     if (over_link && !session_live(core))
         refuse_alone(core);
+    else if (over_link && core->liveness.pinged)
+        return false;
     else
         command_answer(core, 0, "%s", "");
     return true;

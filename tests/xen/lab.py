@@ -8,6 +8,7 @@ and never taken for success.
 """
 
 import os
+import random
 import shutil
 import subprocess
 import traceback
@@ -103,6 +104,12 @@ class Lab:
     def resource(self, pair, name="vm1", **settings):
         """A replicated resource on the pair, configured but not yet up."""
         return KINDS[self.kind](pair, name, **settings)
+
+    def chance(self):
+        """A random.Random; its seed is told."""
+        seed = random.randrange(1 << 30)
+        self.say(f"seed {seed}")
+        return random.Random(seed)
 
     def stamper(self):
         """The stamper as a program of this machine, to read disk files."""

@@ -34,9 +34,7 @@ def delay_link(pair, milliseconds):
 @scenario("kill-primary", product=True, seconds=400)
 def kill_primary(lab):
     """The guest's host is killed under load; the guest goes on at the peer."""
-    seed = random.randrange(1 << 30)
-    lab.say(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = lab.chance()
     pair = lab.pair()
     resource = lab.resource(pair)
     for attempt in range(20 if lab.long else 3):
@@ -111,9 +109,7 @@ def expect_ext4(lab, guest, count):
 @scenario("ext4-failover", product=True, late=True, seconds=240)
 def ext4_failover(lab):
     """ext4 in the guest passes fsck each time that its host is killed."""
-    seed = random.randrange(1 << 30)
-    lab.say(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = lab.chance()
     pair = lab.pair()
     resource = lab.resource(pair)
     resource.create()
@@ -143,9 +139,7 @@ def ext4_failover(lab):
 @scenario("ext4-power-cut", product=True, long=True, seconds=400)
 def ext4_power_cut(lab):
     """ext4 in the guest passes fsck each time that both hosts lose power."""
-    seed = random.randrange(1 << 30)
-    lab.say(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = lab.chance()
     pair = lab.pair(volatile=True)
     resource = lab.resource(pair)
     resource.create()

@@ -5,7 +5,6 @@ The next process takes up the live ring. The guest sees a pause: no error,
 no write that was acknowledged and is gone, none that lands twice.
 """
 
-import random
 import time
 
 from lab import scenario
@@ -20,9 +19,7 @@ LOADS = ({"depth": 32, "max": 16, "flush": 32}, {"depth": 1, "flush": 4})
 @scenario("kill-process", product=True, only_ours=True, seconds=400)
 def kill_process(lab):
     """kill -9 of either tapdisk-drbd under load: a pause, and no error."""
-    seed = random.randrange(1 << 30)
-    lab.say(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = lab.chance()
     pair = lab.pair()
     alpha, beta = pair.hosts
     resource = lab.resource(pair)
