@@ -36,7 +36,7 @@ class Journal:
         self.longest_gap_us = 0
         self.longest_wait = 0
         self._arrival = None
-        self._run = []
+        self.new_run()
 
     def watch_waits(self):
         """From here on, longest_wait is the longest time in seconds between
@@ -61,7 +61,7 @@ class Journal:
         match = _END.match(line)
         if match:
             self.longest_gap_us = int(match.group(2))
-            self._run = []
+            self.new_run()
 
     def _write(self, sequence, block, count):
         self.acknowledged += 1
@@ -70,21 +70,27 @@ class Journal:
             self.longest_wait = max(self.longest_wait, now - self._arrival)
             self._arrival = now
         self.highest = max(self.highest, sequence)
-        self._run.append((sequence, block, count))
+        self._unflushed.append((sequence, block, count))
         for place in range(block, block + count):
             self.newest[place] = max(sequence, self.newest.get(place, 0))
 
     def _flush(self, covered):
         """The first `covered` writes of this run are flushed."""
         self.flushes += 1
-        for sequence, block, count in self._run[:covered]:
+        # Only the writes since the last flush are looked at: a run lasts for
+        # hours, and a flush comes every few writes.
+        fresh = max(covered - self._covered, 0)
+        for sequence, block, count in self._unflushed[:fresh]:
             for place in range(block, block + count):
                 self.flushed[place] = max(sequence,
                                           self.flushed.get(place, 0))
+        del self._unflushed[:fresh]
+        self._covered += fresh
 
     def new_run(self):
         """A stamper starts again, its flush counts with it."""
-        self._run = []
+        self._unflushed = []
+        self._covered = 0
 
     def next_sequence(self):
         self.new_run()
