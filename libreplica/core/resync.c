@@ -41,7 +41,11 @@ bool resync_idle(const struct core *core)
     for (uint32_t i = 0; i < CORE_RESYNC_READS; i++)
         if (resync->reads[i].phase != SYNC_SLOT_FREE)
             return false;
-    return !resync->flushing;
+    /* a superblock that calls this disk UpToDate and is on its way: until it is there a power cut
+     * takes it back, and a peer that believed it would have become the target */
+    return !resync->flushing &&
+           !(core_has_disk(core) && resync->finish == SYNC_ENDS_SUPER &&
+             !persist_super_due(core, resync->ticket));
 }
 
 uint64_t resync_oldest(const struct core *core)

@@ -288,6 +288,7 @@ static bool is_robbed(const struct core_status *before, const struct core_status
            before->disk < REPLICA_DISK_CONSISTENT &&
            before->connection == REPLICA_CONNECTION_CONNECTED &&
            before->replication != REPLICA_REPLICATION_WF_BITMAP_T && /* nothing went over yet */
+           before->replication != REPLICA_REPLICATION_WF_BITMAP_S &&
            now->connection != REPLICA_CONNECTION_CONNECTED;
 }
 

@@ -129,6 +129,32 @@ START_TEST(test_pause_outlives_the_link)
 }
 END_TEST
 
+/* The target has everything, and the superblock that says so is on its way when the link goes:
+ * until it is there the peer hears nothing of it, for a power cut would take it back. */
+START_TEST(test_end_is_durable_before_it_is_told)
+{
+    struct pair *pair = syncing();
+    int from;
+
+    pair->node[PAIR_B].hold = HOLD_META;
+    pair_advance(pair, 40ull * PAIR_SECOND);
+    pair->node[PAIR_B].hold = 0;
+    pair_run_to(pair, "b: write superblock");
+    pair->node[PAIR_B].hold = HOLD_META;
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_INCONSISTENT);
+    from = (int)pair->traced;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_advance(pair, 20ull * PAIR_SECOND);
+    ck_assert_int_ge(pair_find(pair, from, "a: send HELLO"), 0);
+    ck_assert_int_eq(pair_find(pair, from, "b: send HELLO"), -1);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    PAIR_ORDER(pair, from, "b: done superblock", "b: send HELLO");
+    ends_well(pair);
+}
+END_TEST
+
 /* It does not wait for a command that waits. */
 START_TEST(test_pause_is_urgent)
 {
@@ -373,6 +399,7 @@ int main(void)
     suite_add_tcase(suite, pause);
     tcase_set_timeout(ends, 60);
     tcase_add_test(ends, test_given_up_at_the_end);
+    tcase_add_test(ends, test_end_is_durable_before_it_is_told);
     suite_add_tcase(suite, ends);
     tcase_add_test(csums, test_equal_is_not_sent);
     tcase_add_test(csums, test_equal_is_flushed);
