@@ -9,6 +9,7 @@
 #include "adm.h"
 #include "adm_render.h"
 #include "libreplica/io/create_md.h"
+#include "libreplica/io/place_note.h"
 
 /* ---- configuration -----------------------------------------------------------------------------
  */
@@ -139,7 +140,8 @@ int adm_create_md(struct adm *adm, const char *resource)
                         "%s: it is up: `tapdrbdadm down %s` first, or `detach` to replace its disk",
                         resource, resource);
     if (create_md(found.local.disk, found.local.meta_disk, found.al_extents,
-                  adm->options & ADM_OPTION_FORCE, &created, &error))
+                  adm->options & ADM_OPTION_FORCE, &created, &error) ||
+        place_forget(place_directory(adm->run_dir), resource, &error))
         return adm_fail_error(&error);
     adm_render_size((double)created.layout.data_bytes / 1024, size, sizeof size);
     printf("%s: new metadata written; the guest will see %s (%" PRIu64 " bytes)\n", resource, size,

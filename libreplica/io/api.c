@@ -12,11 +12,11 @@
 #include <sys/utsname.h>
 
 #include "libreplica/core/err.h"
+#include "libreplica/io/place_note.h"
 #include "replica_private.h"
 
 #define DEFAULT_CONFIG_DIR SYSCONFDIR "/tapdrbd.d"
 #define DEFAULT_RUN_DIR RUNSTATEDIR "/tapdrbd"
-#define DEFAULT_STATE_DIR LOCALSTATEDIR "/lib/tapdrbd"
 
 /* ---- facts pushed to the client ------------------------------------------------------------- */
 
@@ -150,12 +150,6 @@ static int attach_error(const struct replica *replica, int code, struct replica_
     return code;
 }
 
-/* Whoever has a run directory of his own keeps everything there. */
-static const char *state_dir(const struct replica *replica)
-{
-    return strcmp(replica->run_dir, DEFAULT_RUN_DIR) == 0 ? DEFAULT_STATE_DIR : replica->run_dir;
-}
-
 static int open_driver(struct replica *replica, struct replica_error *error)
 {
     struct driver_setup setup = {.loop = replica->loop,
@@ -164,7 +158,7 @@ static int open_driver(struct replica *replica, struct replica_error *error)
                                  .disk = replica->disk,
                                  .store = replica->store,
                                  .link_pool = replica->link_pool,
-                                 .state_dir = state_dir(replica),
+                                 .state_dir = place_directory(replica->run_dir),
                                  .changed = driver_changed,
                                  .handover_asked = handover_asked,
                                  .handover_ended = handover_ended,

@@ -89,6 +89,20 @@ def resize_after_down(lab):
     finish_equal(pair, pair.alpha)
 
 
+@scenario("create-md on a device that has grown: the new metadata count, not those before its end")
+def create_on_grown(lab):
+    pair = lab.pair(size=64 * MIB).up_to_date()
+    pair.alpha.adm("secondary", RESOURCE)
+    for node in pair.nodes:
+        node.adm("down", RESOURCE)
+        wait_until(node.ended, 20, f"{node.name} to end")
+        enlarge(node, 128 * MIB)
+    text = pair.beta.adm("create-md", "--force", RESOURCE).stdout
+    pair.beta.start()
+    check(f"({size_of(pair.beta)} bytes)" in text, f"{size_of(pair.beta)} bytes, but {text}")
+    check(pair.beta.disk_state() == "Inconsistent", "fresh metadata are not what counts")
+
+
 @scenario("kill -9 in mid-resize, either node, again and again: no write is lost, both agree")
 def resize_killed(lab):
     pair = lab.pair(size=64 * MIB, net="timeout 20; ping-timeout 10;").up_to_date()
