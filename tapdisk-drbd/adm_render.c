@@ -96,6 +96,15 @@ void adm_render_duration(double seconds, char *text, size_t capacity)
         (void)snprintf(text, capacity, "%u:%02u", whole / 60, whole % 60);
 }
 
+/* A verification has looked at so much less than all; what differs it only marks. */
+static bool kib_to_go(const json_t *device, double *kib)
+{
+    if (!number_of(device, "ov-left", kib))
+        return number_of(device, "out-of-sync", kib);
+    *kib /= 2; /* sectors */
+    return true;
+}
+
 /* "    [=======>                ] 31.2%  6.8 GiB to go at 101.5 MiB/s, done in 1:09". */
 static void put_progress(const json_t *device, double percent, FILE *out)
 {
@@ -108,7 +117,7 @@ static void put_progress(const json_t *device, double percent, FILE *out)
         fputc(i < full ? '=' : i == full ? '>' : ' ', out);
     /* rounded down: 100 % is said when nothing is left */
     fprintf(out, "] %.1f%%", (double)(int)(cells * 10) / 10);
-    if (number_of(device, "out-of-sync", &value)) {
+    if (kib_to_go(device, &value)) {
         adm_render_size(value, text, sizeof text);
         fprintf(out, "  %s to go", text);
     }
@@ -137,6 +146,21 @@ static void put_suspended(const char *suspended, FILE *out)
         fputs("    paused on the peer: tapdrbdadm resume-sync there\n", out);
 }
 
+/* Marked in a pair that is in sync otherwise: that was `verify`, and nothing copies it yet. */
+static void put_differing(const json_t *device, FILE *out)
+{
+    char text[16];
+    double kib;
+
+    if (!number_of(device, "out-of-sync", &kib) || kib <= 0)
+        return;
+    adm_render_size(kib, text, sizeof text);
+    fprintf(out,
+            "    out-of-sync: %s, found by verify: when the Primary's data are the good ones, "
+            "disconnect and connect\n",
+            text);
+}
+
 static void put_peer_device(const json_t *device, bool color, FILE *out)
 {
     const char *replication = text_of(device, "replication-state");
@@ -158,6 +182,8 @@ static void put_peer_device(const json_t *device, bool color, FILE *out)
     fputc('\n', out);
     if (syncing)
         put_progress(device, done, out);
+    else if (strcmp(replication, "Established") == 0 && strcmp(disk, "UpToDate") == 0)
+        put_differing(device, out);
     put_suspended(suspended, out);
 }
 

@@ -10,9 +10,9 @@
 
 #include "tapdisk-drbd/adm_render.h"
 
-static const char *const names[] = {"connected",  "syncsource", "synctarget", "connecting",
-                                    "standalone", "users",      "incomplete", "asked",
-                                    "asking",     "away",       "paused"};
+static const char *const names[] = {
+    "connected", "syncsource", "synctarget", "connecting", "standalone", "users",    "incomplete",
+    "asked",     "asking",     "away",       "paused",     "differing",  "verifying"};
 
 static char *file_text(const char *name, const char *suffix)
 {
