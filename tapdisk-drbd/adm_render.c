@@ -274,24 +274,32 @@ static void put_users(const json_t *ours, FILE *out)
         fprintf(out, "  nbd-clients:%.0f\n", clients);
 }
 
-/* A Primary without its peer: since when, and what is lost if this host is lost too. */
-static void put_peer_loss(const json_t *ours, bool color, FILE *out)
+/* A Primary without its peer: since when, and what is lost if this host is lost too. `disk` is its
+ * own disk's state. Anybody else: only that a promotion may wait for the handler. */
+static void put_peer_loss(const json_t *ours, const char *disk, bool color, FILE *out)
 {
     const json_t *loss = json_object_get(ours, "peer-loss");
+    bool fencing = json_is_true(json_object_get(loss, "fence-peer-runs"));
     double seconds = 0, blocks = 0;
 
-    if (!json_is_true(json_object_get(loss, "alone")))
+    if (!json_is_true(json_object_get(loss, "alone"))) {
+        if (fencing)
+            fputs("  fence-peer:running, becoming Primary waits for it\n", out);
         return;
+    }
     number_of(loss, "seconds", &seconds);
     number_of(loss, "blocks-at-risk", &blocks);
     if (json_is_true(json_object_get(loss, "frozen")))
         put_colored("  frozen: the guest's I/O waits for the peer, or for tapdrbdadm resume-io",
                     MOOD_BAD, color, out);
+    else if (strcmp(disk, "UpToDate") != 0)
+        put_colored("  no data: no good disk here, and no peer; the guest's I/O fails", MOOD_BAD,
+                    color, out);
     else
         put_colored("  alone: this host has the only copy of what is new", MOOD_BAD, color, out);
     fprintf(out, "\n    since:%.0fs blocks-at-risk:%.0f on-peer-loss:%s fencing:%s%s\n", seconds,
             blocks, text_of(loss, "policy"), text_of(loss, "fencing"),
-            json_is_true(json_object_get(loss, "fence-peer-runs")) ? " fence-peer:running" : "");
+            fencing ? " fence-peer:running" : "");
 }
 
 /* Who has the role while it is handed over, what is waited for, and how long already. */
@@ -339,7 +347,8 @@ void adm_render_status(const json_t *status, bool color, FILE *out)
     }
     put_handover(json_object_get(status, "tapdrbd"),
                  text_of(json_array_get(connections, 0), "name"), color, out);
-    put_peer_loss(json_object_get(status, "tapdrbd"), color, out);
+    put_peer_loss(json_object_get(status, "tapdrbd"),
+                  text_of(json_array_get(devices, 0), "disk-state"), color, out);
     put_users(json_object_get(status, "tapdrbd"), out);
     json_array_foreach(connections, i, connection) put_connection(connection, color, out);
 }

@@ -10,9 +10,10 @@
 
 #include "tapdisk-drbd/adm_render.h"
 
-static const char *const names[] = {
-    "connected", "syncsource", "synctarget", "connecting", "standalone", "users",    "incomplete",
-    "asked",     "asking",     "away",       "paused",     "differing",  "verifying"};
+static const char *const names[] = {"connected",  "syncsource", "synctarget", "connecting",
+                                    "standalone", "users",      "incomplete", "asked",
+                                    "asking",     "away",       "paused",     "differing",
+                                    "verifying",  "nodata",     "fencing"};
 
 static char *file_text(const char *name, const char *suffix)
 {
