@@ -17,6 +17,7 @@
 #include "adm.h"
 #include "adm_client.h"
 #include "adm_run.h"
+#include "libreplica/core/err.h"
 
 #define DAEMON "tapdisk-drbd"
 
@@ -148,7 +149,7 @@ static int wait_for_end(pid_t pid)
     return ready == 1 ? 0 : -1;
 }
 
-static int ask_down(struct adm_client *client, struct replica_error *error)
+static int ask_down(struct adm_client *client, const char *resource, struct replica_error *error)
 {
     json_t *answer = NULL;
     int code = adm_client_send(client, json_pack("{s:s}", "command", "down"), error);
@@ -158,6 +159,8 @@ static int ask_down(struct adm_client *client, struct replica_error *error)
     if (code == 0)
         code = adm_client_answer_code(answer, error);
     json_decref(answer);
+    if (code && !strstr(error->text, resource))
+        (void)err_wrap(error, "%s", resource);
     return code == REPLICA_E_SHUTDOWN ? 0 : code; /* gone already: what was asked for */
 }
 
@@ -176,10 +179,10 @@ int adm_down(struct adm *adm, const char *resource)
     }
     if (code)
         return adm_fail_error(&error);
-    code = ask_down(&client, &error);
+    code = ask_down(&client, resource, &error);
     adm_client_close(&client);
     if (code)
-        return adm_fail(adm_exit_of(code), "%s: %s", resource, error.text);
+        return adm_fail_error(&error);
     if (wait_for_end(client.pid))
         return adm_fail(ADM_TIMEOUT,
                         "%s: it is shutting down, but process %ld is still there: it waits for "

@@ -146,7 +146,7 @@ static bool in_use(struct replica *replica, struct replica_control_request *requ
     if (users == 0)
         return false;
     (void)snprintf(text, sizeof text,
-                   "%s is open for writing by %s; shut the guest down or detach the disk first",
+                   "%s is open for writing by %s; shut the guest down or end the program first",
                    replica->resource.name, why[0] ? why : "a client");
     answer(request, REPLICA_E_BUSY, text, NULL);
     return true;

@@ -97,6 +97,16 @@ def not_up(lab):
         refuses(node, verb, RESOURCE, words=[RESOURCE, "up"])
 
 
+@scenario("down and secondary while a program has the disk open")
+def open_disk(lab):
+    pair = lab.pair().up_to_date()
+    client = NbdClient(f"{pair.alpha.run_dir}/{RESOURCE}.nbd")
+    for verb in ("down", "secondary"):
+        text = refuses(pair.alpha, verb, RESOURCE, words=["open for writing", "end the program"])
+        check(text.count(f"{RESOURCE} is open") == 1 and f"{RESOURCE}: " not in text, text)
+    client.close()
+
+
 @scenario("primary on both; primary while Inconsistent")
 def two_primaries(lab):
     pair = lab.pair().create().start()
