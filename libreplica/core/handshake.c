@@ -159,7 +159,7 @@ static bool is_acceptable(struct core *core, const struct wire_state *state)
         verdict_two_primaries(core);
         session_close(core, REPLICA_E_SPLIT_BRAIN, true,
                       "%s: %s and %s are both Primary; stop the guest on one, make it Secondary "
-                      "(tapdrbdadm secondary %s), then connect",
+                      "(tapdrbdadm secondary %s), then connect both",
                       core->config.resource, core->config.node, core->config.peer_node,
                       core->config.resource);
         return false;

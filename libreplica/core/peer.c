@@ -198,5 +198,5 @@ void peer_disk_done(struct core *core, uint64_t tag, int code, struct replica_bu
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
     slot_free(core, slot);
     if (code)
-        core_disk_failed(core, code, "a request of the peer");
+        core_disk_failed(core, code, "doing a request of the peer");
 }

@@ -257,8 +257,9 @@ void core_disk_gone(struct core *core)
         return;
     }
     core->detached |= core->session.link != LINK_IDLE;
-    session_close(core, REPLICA_E_IO, true, "%s: the disk of %s has failed", core->config.resource,
-                  core->config.node);
+    session_close(core, REPLICA_E_IO, true,
+                  "%s: the disk of %s has failed; repair or replace it, then tapdrbdadm attach %s",
+                  core->config.resource, core->config.node, core->config.resource);
     core->loss.phase = LOSS_NONE;
     request_fail_waiting(core, REPLICA_E_IO);
 }

@@ -211,7 +211,8 @@ static void verdict_split(struct core *core, bool full)
     handler_run(core, HANDLER_SPLIT_BRAIN);
     session_close(core, REPLICA_E_SPLIT_BRAIN, true,
                   "%s: split brain: %s and %s have both gone on without the other; decide "
-                  "whose data are lost, and there: tapdrbdadm connect --discard-my-data %s",
+                  "whose data are lost, and there: tapdrbdadm connect --discard-my-data %s; "
+                  "on the other host: connect",
                   core->config.resource, core->config.node, core->config.peer_node,
                   core->config.resource);
 }
@@ -221,7 +222,8 @@ static void verdict_unrelated(struct core *core)
     if (!is_given_up(core, true))
         session_close(core, REPLICA_E_UNRELATED, true,
                       "%s: the data of %s and %s have no common ancestor; decide whose data are "
-                      "lost, and there: tapdrbdadm connect --discard-my-data %s",
+                      "lost, and there: tapdrbdadm connect --discard-my-data %s; on the other "
+                      "host: connect",
                       core->config.resource, core->config.node, core->config.peer_node,
                       core->config.resource);
 }
