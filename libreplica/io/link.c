@@ -94,6 +94,7 @@ void link_facts(const struct link *link, struct link_facts *facts)
 {
     *facts = (struct link_facts){.queued = link->queue.count, .congested = link->queue.count > 0};
     memcpy(facts->trouble, link->trouble, sizeof facts->trouble);
+    facts->awaits_call = link->wanted && !link->dialer && !link->current;
     if (!link->current)
         return;
     sock_text(stream_peer(link->current), facts->peer);

@@ -44,6 +44,7 @@ struct link_facts {
     uint64_t key_updates;
     uint32_t queued; /* messages that wait for the network */
     bool congested;
+    bool awaits_call; /* no stream, and it is the peer who calls */
 };
 
 /* Reads keys, makes addresses; does not listen yet. `resource`, `log`, `pool`, `events` are

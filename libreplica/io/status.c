@@ -199,11 +199,20 @@ static void put_reason(struct replica *replica, const struct core_status *status
                        const struct link_facts *facts, json_t **object)
 {
     const char *reason = driver_farewell(replica->driver);
+    const struct config_resource *resource = &replica->resource;
+    char waits[REPLICA_ERROR_TEXT_MAX];
 
     if (status->connection == REPLICA_CONNECTION_CONNECTED)
         return;
     if (status->connection != REPLICA_CONNECTION_STANDALONE && facts->trouble[0])
         reason = facts->trouble;
+    if (!reason[0] && facts->awaits_call) {
+        (void)snprintf(waits, sizeof waits,
+                       "waits for %s to call: is the resource up there, and not StandAlone, and "
+                       "does the firewall here let it reach port %u?",
+                       resource->peer.name, resource->local.port);
+        reason = waits;
+    }
     if (reason[0])
         put(object, "reason", json_string(reason));
 }

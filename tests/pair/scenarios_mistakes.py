@@ -126,6 +126,10 @@ def peer_unreachable(lab):
     wait_until(lambda: pair.alpha.log(), 20, "a word in the log")
     check(pair.alpha.connection()["connection-state"] == "Connecting", "status says Connecting")
     refuses(pair.alpha, "wait-connect", "--timeout", "1", RESOURCE, words=[RESOURCE])
+    other = lab.pair().create()
+    other.beta.start()  # the one that is called knows no error, and says what it waits for
+    reason = other.beta.connection().get("reason", "")
+    check("waits for alpha" in reason and str(other.beta.port) in reason, f"beta says '{reason}'")
     check(str(pair.beta.port) in pair.alpha.log() or "127.0.0.1" in pair.alpha.log(),
           f"the log does not name the peer's address: {pair.alpha.log()}")
 
