@@ -236,7 +236,9 @@ static int for_all(struct adm *adm, int (*each)(struct adm *adm, const char *res
     if (config_load(adm->config_dir, adm->node, &config, &error))
         return adm_fail_error(&error);
     if (config.count == 0)
-        fprintf(stderr, "%s has no resource for this host, '%s'\n", adm->config_dir, adm->node);
+        fprintf(stderr,
+                "%s has no resource for this host, '%s': the name behind `on` must be this one\n",
+                adm->config_dir, adm->node);
     for (unsigned i = 0; i < config.count; i++) {
         int status = each(adm, config.resources[i].name);
 

@@ -84,7 +84,9 @@ static void screen_add_configured(struct screen *screen, const struct adm *adm)
     for (unsigned i = 0; i < config.count; i++)
         screen_add(screen, config.resources[i].name, strlen(config.resources[i].name));
     if (config.count == 0)
-        fprintf(stderr, "%s has no resource for this host, '%s'\n", adm->config_dir, adm->node);
+        fprintf(stderr,
+                "%s has no resource for this host, '%s': the name behind `on` must be this one\n",
+                adm->config_dir, adm->node);
     config_free(&config);
 }
 

@@ -71,7 +71,7 @@ static void attach_fail(struct core *core, int code, const char *text)
     core->reading = core->size == 0;
     core->persist.dead = core->size != 0; /* nothing more is written there */
     command_answer(core, code, "%s: cannot attach: %s%s%s", core->config.resource, text,
-                   none ? ": if the disk is new, type `tapdrbdadm create-md` " : "",
+                   none ? ": if the disk is new, type: tapdrbdadm create-md " : "",
                    none ? core->config.resource : "");
 }
 

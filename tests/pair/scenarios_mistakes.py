@@ -24,6 +24,9 @@ def wrong_host_name(lab):
     node = pair.alpha
     node.name = "gamma"
     refuses(node, "create-md", RESOURCE, words=["gamma", "alpha", "beta"])
+    for arguments in (("up", "all"), ("status",)):
+        text = node.adm(*arguments).stderr
+        check("gamma" in text and "`on`" in text, f"{' '.join(arguments)} says '{text}'")
 
 
 @scenario("an unknown resource")
