@@ -43,9 +43,8 @@ bool resync_idle(const struct core *core)
             return false;
     /* a superblock that calls this disk UpToDate and is on its way: until it is there a power cut
      * takes it back, and a peer that believed it would have become the target */
-    return !resync->flushing &&
-           !(core_has_disk(core) && resync->finish == SYNC_ENDS_SUPER &&
-             !persist_super_due(core, resync->ticket));
+    return !resync->flushing && !(core_has_disk(core) && resync->finish == SYNC_ENDS_SUPER &&
+                                  !persist_super_due(core, resync->ticket));
 }
 
 uint64_t resync_oldest(const struct core *core)

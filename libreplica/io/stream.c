@@ -67,7 +67,8 @@ static struct tls_output *fill(struct stream *stream)
 static void connect_text(int reason, char *text, size_t room)
 {
     if (reason == ECONNREFUSED)
-        (void)snprintf(text, room, "refuses connections; is the resource up there, and not StandAlone?");
+        (void)snprintf(text, room,
+                       "refuses connections; is the resource up there, and not StandAlone?");
     else if (reason == ETIMEDOUT)
         (void)snprintf(text, room, "did not answer; is that host up?");
     else
