@@ -27,8 +27,9 @@ static const struct adm_verb verbs[] = {
     {"down", "stop it: give up the role, disconnect, close the disk",
      "Demotes, flushes, disconnects and ends tapdisk-drbd; returns when the process is gone and\n"
      "the disk is free. Refused while a guest or another client uses the device. A resource that\n"
-     "is down already is no error.",
-     0, ADM_OPERANDS_RESOURCES, NULL, adm_down},
+     "is down already is no error.\n"
+     "  --force       also when the guest on the peer has no good disk but this host's",
+     ADM_OPTION_FORCE, ADM_OPERANDS_RESOURCES, NULL, adm_down},
     {"status", "what role, disks and connection are now",
      "Without a name: all resources of this host.\n"
      "  --json        the fields of `drbdsetup status --json`, and ours\n"
@@ -51,7 +52,7 @@ static const struct adm_verb verbs[] = {
      "                      with the peer's",
      ADM_OPTION_DISCARD_MY_DATA, ADM_OPERANDS_RESOURCES, NULL, adm_connect},
     {"disconnect", "go StandAlone",
-     "  --force       also when that leaves a Primary without its peer against the rules",
+     "  --force       also when a guest has no good disk but the peer's, here or there",
      ADM_OPTION_FORCE, ADM_OPERANDS_RESOURCES, NULL, adm_disconnect},
     {"invalidate", "give this host's data up: full sync from the peer",
      "The disk becomes Inconsistent at once and gets everything from the peer, now or when it\n"

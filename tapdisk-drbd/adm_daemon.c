@@ -149,10 +149,12 @@ static int wait_for_end(pid_t pid)
     return ready == 1 ? 0 : -1;
 }
 
-static int ask_down(struct adm_client *client, const char *resource, struct replica_error *error)
+static int ask_down(struct adm_client *client, const char *resource, bool force,
+                    struct replica_error *error)
 {
     json_t *answer = NULL;
-    int code = adm_client_send(client, json_pack("{s:s}", "command", "down"), error);
+    int code = adm_client_send(
+        client, json_pack("{s:s, s:b}", "command", "down", "force", (int)force), error);
 
     if (code == 0)
         code = adm_client_receive(client, DOWN_MS, &answer, error);
@@ -179,7 +181,7 @@ int adm_down(struct adm *adm, const char *resource)
     }
     if (code)
         return adm_fail_error(&error);
-    code = ask_down(&client, resource, &error);
+    code = ask_down(&client, resource, adm->options & ADM_OPTION_FORCE, &error);
     adm_client_close(&client);
     if (code)
         return adm_fail_error(&error);

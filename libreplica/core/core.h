@@ -122,7 +122,7 @@ enum event_kind {
 enum command_kind {
     COMMAND_ATTACH,     /* read the metadata; everything else waits for it */
     COMMAND_CONNECT,    /* leave StandAlone, go Connecting */
-    COMMAND_DISCONNECT, /* go StandAlone; flag FORCE: even as a Primary that loses its peer */
+    COMMAND_DISCONNECT, /* go StandAlone; flag FORCE: even if a Primary loses its only good disk */
     COMMAND_PROMOTE,    /* flag FORCE as in `primary --force` */
     COMMAND_DEMOTE,     /* drain, flush both, become Secondary */
     COMMAND_NEW_UUID,   /* `new-current-uuid`; flag CLEAR_BITMAP as in --clear-bitmap */

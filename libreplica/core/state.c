@@ -5,8 +5,8 @@
  * One table, read from the top; the first row that matches refuses. What no row matches is allowed.
  * A mask of 0 matches everything. In a text, %r is the resource, %n this node, %p the peer.
  *
- * Whether the peer is Primary is no row: it may have died a second ago, so a promotion always
- * asks (role.c).
+ * Whether the peer is Primary forbids no promotion here: it may have died a second ago, so a
+ * promotion always asks (role.c).
  */
 #include "core_private.h"
 
@@ -27,109 +27,121 @@ enum {
 
 struct rule {
     enum command_kind command;
-    unsigned role, disk, link, peer_disk; /* masks */
+    unsigned role, disk, link, peer_disk, peer_role; /* masks */
     uint32_t with, without; /* command_flags: the row holds only if all / none of them are given */
     int code;
     const char *text;
 };
 
 static const struct rule rules[] = {
-    {COMMAND_ATTACH, 0, ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_ATTACH, 0, ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: its disk is attached already"},
 
-    {COMMAND_DETACH, 0, ~(unsigned)GOOD_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_DETACH, 0, ~(unsigned)GOOD_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n has no disk that could be detached now; see `tapdrbdadm status %r`"},
-    {COMMAND_DETACH, BIT(REPLICA_ROLE_PRIMARY), 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0,
+    {COMMAND_DETACH, BIT(REPLICA_ROLE_PRIMARY), 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, 0,
      REPLICA_E_NOT_UPTODATE,
      "%r: the guest on %n would be left without a disk: %p is not connected, or not in sync"},
     {COMMAND_DETACH, BIT(REPLICA_ROLE_PRIMARY), 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0,
-     REPLICA_E_NOT_UPTODATE,
+     0, REPLICA_E_NOT_UPTODATE,
      "%r: the guest on %n would be left without a disk: that of %p is not UpToDate"},
-    {COMMAND_DETACH, 0, 0, BIT(LINKED_HANDSHAKE) | BIT(LINKED_SYNC), 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_DETACH, 0, 0, BIT(LINKED_HANDSHAKE) | BIT(LINKED_SYNC), 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n is connecting or resyncing: wait for that (tapdrbdadm wait-sync %r)"},
 
-    {COMMAND_CONNECT, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_CONNECT, 0, NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm attach %r`"},
 
-    {COMMAND_CONNECT, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, COMMAND_DISCARD_MY_DATA, 0,
+    {COMMAND_CONNECT, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, COMMAND_DISCARD_MY_DATA, 0,
      REPLICA_E_STATE,
      "%r: %n is Primary and its data are in use; make it Secondary first, or discard those of %p"},
 
     {COMMAND_DISCONNECT, BIT(REPLICA_ROLE_PRIMARY), ~(unsigned)BIT(REPLICA_DISK_UPTODATE),
-     CONNECTED, 0, 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
+     CONNECTED, 0, 0, 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
      "%r: the guest on %n lives from the disk of %p; make %n Secondary first, or disconnect "
      "--force"},
+    {COMMAND_DISCONNECT, BIT(REPLICA_ROLE_SECONDARY), 0, CONNECTED,
+     ~(unsigned)BIT(REPLICA_DISK_UPTODATE), BIT(REPLICA_ROLE_PRIMARY), 0, COMMAND_FORCE,
+     REPLICA_E_NOT_UPTODATE,
+     "%r: the guest on %p lives from the disk of %n; make that of %p UpToDate first (attach, "
+     "wait-sync), or disconnect --force and the guest gets errors"},
+    {COMMAND_DOWN, BIT(REPLICA_ROLE_SECONDARY), 0, CONNECTED, ~(unsigned)BIT(REPLICA_DISK_UPTODATE),
+     BIT(REPLICA_ROLE_PRIMARY), 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
+     "%r: the guest on %p lives from the disk of %n; make that of %p UpToDate first (attach, "
+     "wait-sync), or down --force and the guest gets errors"},
 
-    {COMMAND_PROMOTE, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
+    {COMMAND_PROMOTE, 0, NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
      "%r: %n has no disk; replace it and attach it (tapdrbdadm attach %r), or use %p"},
-    {COMMAND_PROMOTE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), CONNECTED, GOOD_DISK, 0, 0,
+    {COMMAND_PROMOTE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), CONNECTED, GOOD_DISK, 0, 0, 0,
      REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %n is not UpToDate yet; wait for the resync (tapdrbdadm wait-sync %r), or "
      "start the guest on %p"},
-    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_INCONSISTENT), CONNECTED, 0, 0, COMMAND_FORCE,
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_INCONSISTENT), CONNECTED, 0, 0, 0, COMMAND_FORCE,
      REPLICA_E_NOT_UPTODATE,
      "%r: neither %n nor %p is UpToDate. New disks: `tapdrbdadm new-current-uuid --clear-bitmap "
      "%r` (both are empty), or `primary --force %r` where the data are (full sync)"},
-    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, COMMAND_FORCE,
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, 0, COMMAND_FORCE,
      REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %n is Inconsistent and %p is not connected; connect it first, or `primary "
      "--force %r` if its data are lost for good"},
-    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_OUTDATED), 0, 0, 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_OUTDATED), 0, 0, 0, 0, COMMAND_FORCE,
+     REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %n is Outdated, %p has newer data; connect it first, or `primary --force "
      "%r` if they are lost for good"},
-    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_CONSISTENT), 0, 0, 0, COMMAND_FORCE,
+    {COMMAND_PROMOTE, 0, BIT(REPLICA_DISK_CONSISTENT), 0, 0, 0, 0, COMMAND_FORCE,
      REPLICA_E_NOT_UPTODATE,
      "%r: %n cannot know whether %p has newer data; connect it first, or `primary --force %r` if "
      "%p is dead"},
 
-    {COMMAND_INVALIDATE, 0, NO_DISK, 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_INVALIDATE, 0, NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n has no disk whose data could be given up"},
-    {COMMAND_INVALIDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_INVALIDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n is Primary and its data are in use; make it Secondary first"},
     /* The peer may be giving up its own data at this moment, for these. */
-    {COMMAND_INVALIDATE, 0, 0, BIT(LINKED_HANDSHAKE), 0, 0, 0, REPLICA_E_BUSY,
+    {COMMAND_INVALIDATE, 0, 0, BIT(LINKED_HANDSHAKE), 0, 0, 0, 0, REPLICA_E_BUSY,
      "%r: %n and %p are just connecting; try again in a moment"},
-    {COMMAND_INVALIDATE, 0, 0, CONNECTED, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0,
+    {COMMAND_INVALIDATE, 0, 0, CONNECTED, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0,
      REPLICA_E_NOT_UPTODATE, "%r: %p is not UpToDate, and %n would have nobody to sync from"},
 
-    {COMMAND_INVALIDATE_REMOTE, 0, 0, ~(unsigned)CONNECTED, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_INVALIDATE_REMOTE, 0, 0, ~(unsigned)CONNECTED, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %p is not connected; connect it first, or type `tapdrbdadm invalidate %r` there"},
-    {COMMAND_INVALIDATE_REMOTE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0,
+    {COMMAND_INVALIDATE_REMOTE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, 0,
      REPLICA_E_NOT_UPTODATE, "%r: %n is not UpToDate, and %p would have nobody to sync from"},
 
-    {COMMAND_OUTDATE, 0, NO_DISK | BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_OUTDATE, 0, NO_DISK | BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: the disk of %n is not even consistent"},
-    {COMMAND_OUTDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_OUTDATE, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n is Primary: what is in use is not outdated"},
-    {COMMAND_OUTDATE, 0, 0, ~(unsigned)UNLINKED, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_OUTDATE, 0, 0, ~(unsigned)UNLINKED, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n is connected to %p and gets what is new; disconnect first"},
 
-    {COMMAND_RESUME_IO, BIT(REPLICA_ROLE_SECONDARY), 0, 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_RESUME_IO, BIT(REPLICA_ROLE_SECONDARY), 0, 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n is Secondary: no guest's I/O waits here"},
-    {COMMAND_RESUME_IO, 0, 0, CONNECTED, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_RESUME_IO, 0, 0, CONNECTED, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %p is connected and no I/O is frozen"},
 
-    {COMMAND_VERIFY, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_VERIFY, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: a verification needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
-    {COMMAND_VERIFY, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
-     "%r: the disk of %n is not UpToDate: there is nothing to compare yet"},
-    {COMMAND_VERIFY, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, REPLICA_E_NOT_UPTODATE,
-     "%r: the disk of %p is not UpToDate: there is nothing to compare yet"},
+    {COMMAND_VERIFY, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, 0,
+     REPLICA_E_NOT_UPTODATE, "%r: the disk of %n is not UpToDate: there is nothing to compare yet"},
+    {COMMAND_VERIFY, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0,
+     REPLICA_E_NOT_UPTODATE, "%r: the disk of %p is not UpToDate: there is nothing to compare yet"},
 
-    {COMMAND_RESIZE, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_RESIZE, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: both nodes grow together: they must be connected and no resync under way; see "
      "`tapdrbdadm status %r`"},
-    {COMMAND_RESIZE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
+    {COMMAND_RESIZE, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0, 0, 0,
+     REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %n is not UpToDate; replace it or wait for the resync, then resize"},
-    {COMMAND_RESIZE, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, REPLICA_E_NOT_UPTODATE,
+    {COMMAND_RESIZE, 0, 0, 0, ~(unsigned)BIT(REPLICA_DISK_UPTODATE), 0, 0, 0,
+     REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %p is not UpToDate; replace it or wait for the resync, then resize"},
 
-    {COMMAND_NEW_UUID, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_NEW_UUID, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: a new generation needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
-    {COMMAND_NEW_UUID, 0, ~(unsigned)BIT(REPLICA_DISK_INCONSISTENT), 0, 0, COMMAND_CLEAR_BITMAP, 0,
-     REPLICA_E_STATE,
+    {COMMAND_NEW_UUID, 0, ~(unsigned)BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, COMMAND_CLEAR_BITMAP,
+     0, REPLICA_E_STATE,
      "%r: --clear-bitmap is for two new disks that were never used; the disk of %n is in use"},
-    {COMMAND_NEW_UUID, 0, BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, COMMAND_CLEAR_BITMAP,
+    {COMMAND_NEW_UUID, 0, BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, 0, COMMAND_CLEAR_BITMAP,
      REPLICA_E_STATE,
      "%r: the disk of %n is Inconsistent; new disks need --clear-bitmap, others a resync"},
 };
@@ -153,7 +165,8 @@ static bool matches(const struct core *core, const struct rule *rule, enum comma
 {
     return rule->command == command && in(rule->role, core->role) && in(rule->disk, core->disk) &&
            in(rule->link, link_of(core)) && in(rule->peer_disk, core->peer_disk) &&
-           (flags & rule->with) == rule->with && !(flags & rule->without);
+           in(rule->peer_role, core->peer_role) && (flags & rule->with) == rule->with &&
+           !(flags & rule->without);
 }
 
 static void fill_in(const struct core *core, const char *from, char text[ACTION_TEXT_MAX])

@@ -169,7 +169,7 @@ static const struct core_command core_commands[] = {
     {"invalidate", COMMAND_INVALIDATE, true, NULL, 0},
     {"invalidate-remote", COMMAND_INVALIDATE_REMOTE, false, NULL, 0},
     {"outdate", COMMAND_OUTDATE, false, NULL, 0},
-    {"down", COMMAND_DOWN, true, NULL, 0},
+    {"down", COMMAND_DOWN, true, "force", COMMAND_FORCE},
 };
 
 /* Not queued: another command may be waiting for the end of a freeze, and a resync is to stop now,

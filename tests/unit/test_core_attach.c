@@ -347,8 +347,38 @@ START_TEST(test_no_grant_while_attaching)
 }
 END_TEST
 
+/* The host with the only good disk is not taken from the guest on the other one by mistake: not
+ * while that has no disk, and not while its new one is still a target. */
+START_TEST(test_the_only_disk_stays)
+{
+    static const enum command_kind kinds[] = {COMMAND_DISCONNECT, COMMAND_DOWN};
+    struct pair *pair = diskless();
+
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(pair_command(pair, PAIR_B, kinds[i], 0), REPLICA_E_NOT_UPTODATE);
+        ck_assert_ptr_nonnull(strstr(pair->node[PAIR_B].answer_text, "--force"));
+    }
+    pair->node[PAIR_A].hold = HOLD_WRITE;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).replication, REPLICA_REPLICATION_SYNC_TARGET);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, PAIR_B, kinds[i], 0), REPLICA_E_NOT_UPTODATE);
+    pair->node[PAIR_A].hold = 0;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    pair_free(pair);
+
+    for (unsigned i = 0; i < 2; i++) {
+        pair = diskless();
+        ck_assert_int_eq(pair_command(pair, PAIR_B, kinds[i], COMMAND_FORCE), 0);
+        pair_free(pair);
+    }
+}
+END_TEST
+
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy,
           test_failed_disk_is_gone, test_no_confirm_after_the_demotion,
-          test_no_grant_while_attaching)
+          test_no_grant_while_attaching, test_the_only_disk_stays)
