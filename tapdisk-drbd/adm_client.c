@@ -117,8 +117,8 @@ static int fill(struct adm_client *client, int64_t deadline, struct replica_erro
         return 0;
     if (ready == 0)
         return err_set(error, REPLICA_E_TIMEOUT,
-                       "no answer from tapdisk-drbd (process %ld): it is stopped, or its disk "
-                       "hangs",
+                       "no answer from tapdisk-drbd (process %ld): it is stopped, its disk hangs, "
+                       "or it waits for a handler; see `tapdrbdadm status` and the log",
                        (long)client->pid);
     got = recv(client->fd, client->line + client->used, CONTROL_LINE_MAX - client->used, 0);
     if (got < 0 && errno == EINTR)
