@@ -49,7 +49,7 @@ static void send_first_state(struct core *core)
     session_send_state(core);
     session->ours = (struct wire_state){.epoch = core->super.epoch,
                                         .flags = core->super.flags,
-                                        .generation = core->super.generation,
+                                        .generation = session_generation(core),
                                         .out_of_sync = core->bitmap.set};
     session->phase = SESSION_STATE;
 }
@@ -143,9 +143,10 @@ static bool is_acceptable(struct core *core, const struct wire_state *state)
         session_violation(core, "an impossible STATE");
         return false;
     }
-    if (!core_has_disk(core) || state->disk < REPLICA_DISK_INCONSISTENT ||
-        state->disk == REPLICA_DISK_UNKNOWN) {
-        session_close(core, REPLICA_E_NOT_UPTODATE, !core_has_disk(core),
+    if (!verdict_lives_on(core) &&
+        (!core_has_disk(core) || state->disk < REPLICA_DISK_INCONSISTENT ||
+         state->disk == REPLICA_DISK_UNKNOWN)) {
+        session_close(core, REPLICA_E_NOT_UPTODATE, core->disk == REPLICA_DISK_DISKLESS,
                       "%s: %s has no disk; replace it, then attach and connect",
                       core->config.resource,
                       core_has_disk(core) ? core->config.peer_node : core->config.node);
@@ -425,9 +426,12 @@ void session_go_live(struct core *core)
     core->mode = MODE_REPLICATE;
     loss_over(core);
     if (session->side == SYNC_NONE && session->same) { /* the peer has forgotten that we are not */
-        verdict_become_uptodate(core);
-        core->peer_disk = REPLICA_DISK_UPTODATE;
-        persist_super(core);
+        if (core_has_disk(core)) {
+            verdict_become_uptodate(core);
+            persist_super(core);
+        }
+        if (core->peer_disk != REPLICA_DISK_DISKLESS)
+            core->peer_disk = REPLICA_DISK_UPTODATE;
     }
     if (session->side == SYNC_SOURCE)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;

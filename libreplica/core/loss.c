@@ -19,6 +19,8 @@
  *
  * A Primary whose guest lives from the peer alone and loses it answers with errors. When the peer
  * comes back, nobody knows whether it still has what it had not flushed: so one flush fails (P2).
+ * Without any disk it goes on through that peer again, and through no other copy: see
+ * verdict_lives_on.
  *
  * A Primary that loses its own disk goes on through an UpToDate peer: that one makes a new
  * generation durable in which every block counts as out of sync, so that whatever the lost disk

@@ -36,6 +36,8 @@
     /* loss.c, attach.c: a disk goes and comes */                                                 \
     X(takeover_unasked, "a Primary goes on without its disk before the peer has taken over")      \
     X(failed_disk_stays, "a disk that has failed cannot be attached any more")                    \
+    X(lives_on_anywhere, "a Primary without a disk goes on through any copy that it meets")       \
+    X(takeover_remembered, "a takeover outlives its detach, and names a copy that is older now")  \
     X(attached_uptodate, "a disk that a Primary attaches counts as UpToDate")                     \
     /* interval.c */                                                                              \
     X(overlap_runs, "overlapping requests run at once")                                           \

@@ -256,6 +256,8 @@ void core_disk_gone(struct core *core)
         loss_disk(core);
         return;
     }
+    if (!MUTANT(takeover_remembered))
+        core->loss.uuid = 0; /* nobody has taken over */
     core->detached |= core->session.link != LINK_IDLE;
     session_close(core, REPLICA_E_IO, true,
                   "%s: the disk of %s has failed; repair or replace it, then tapdrbdadm attach %s",

@@ -44,6 +44,16 @@ void session_paid(struct core *core, uint32_t bytes)
     core->session.owed_bytes -= bytes;
 }
 
+/* A Primary whose disk is lost is where its peer is: that took its data over (loss.c). */
+struct generation session_generation(const struct core *core)
+{
+    struct generation generation = core->super.generation;
+
+    if (core->role == REPLICA_ROLE_PRIMARY && core->disk == REPLICA_DISK_DISKLESS)
+        generation.current = core->loss.uuid;
+    return generation;
+}
+
 void session_send_state(struct core *core)
 {
     struct wire_message *message = core_send(core, WIRE_STATE, NULL);
@@ -59,7 +69,7 @@ void session_send_state(struct core *core)
         .role = (uint8_t)core->role,
         .disk = (uint8_t)core->disk,
         .flags = core->super.flags,
-        .generation = core->super.generation,
+        .generation = session_generation(core),
         .out_of_sync = core->bitmap.set,
         .window_bytes = WIRE_WINDOW_BYTES,
         .window_requests = WIRE_WINDOW_REQUESTS,

@@ -36,6 +36,9 @@ struct rule {
 static const struct rule rules[] = {
     {COMMAND_ATTACH, 0, ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: its disk is attached already"},
+    /* What the session is about to say of this disk must stay true. */
+    {COMMAND_ATTACH, BIT(REPLICA_ROLE_PRIMARY), 0, BIT(LINKED_HANDSHAKE), 0, 0, 0, 0,
+     REPLICA_E_BUSY, "%r: %n and %p are just connecting; try again in a moment"},
 
     {COMMAND_DETACH, 0, ~(unsigned)GOOD_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n has no disk that could be detached now; see `tapdrbdadm status %r`"},
@@ -48,7 +51,10 @@ static const struct rule rules[] = {
     {COMMAND_DETACH, 0, 0, BIT(LINKED_HANDSHAKE) | BIT(LINKED_SYNC), 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: %n is connecting or resyncing: wait for that (tapdrbdadm wait-sync %r)"},
 
-    {COMMAND_CONNECT, 0, NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE,
+    {COMMAND_CONNECT, BIT(REPLICA_ROLE_SECONDARY), NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE,
+     "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm attach %r`"},
+    {COMMAND_CONNECT, 0, NO_DISK & ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, 0,
+     REPLICA_E_STATE,
      "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm attach %r`"},
 
     {COMMAND_CONNECT, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, COMMAND_DISCARD_MY_DATA, 0,

@@ -256,12 +256,52 @@ static void follow(struct core *core, enum lineage_verdict verdict)
     }
 }
 
+static bool is_usable(unsigned disk)
+{
+    return disk == REPLICA_DISK_UPTODATE || disk == REPLICA_DISK_CONSISTENT;
+}
+
+/* The two are a Primary without a disk and the node that has taken its data over, as they were
+ * when they lost each other: the guest lives on from there. Both must say the generation that was
+ * made for this (loss.c): an older copy has another one, and so has one that went on alone. */
+bool verdict_lives_on(const struct core *core)
+{
+    const struct wire_state *ours = &core->session.ours, *theirs = &core->session.state;
+    bool here = core->role == REPLICA_ROLE_PRIMARY && core->disk == REPLICA_DISK_DISKLESS;
+    bool there = theirs->role == REPLICA_ROLE_PRIMARY && theirs->disk == REPLICA_DISK_DISKLESS;
+    uint64_t current = ours->generation.current & ~(uint64_t)1;
+
+    if (here == there || theirs->data_bytes != core->size)
+        return false;
+    if ((current == 0 || current != (theirs->generation.current & ~(uint64_t)1)) &&
+        !MUTANT(lives_on_anywhere))
+        return false;
+    return here ? theirs->role == REPLICA_ROLE_SECONDARY && is_usable(theirs->disk)
+                : core->role == REPLICA_ROLE_SECONDARY && is_usable(core->disk);
+}
+
+static void verdict_live_on(struct core *core)
+{
+    core->session.same = true;
+    if (core_has_disk(core)) {
+        verdict_prepare(core);
+        return;
+    }
+    core->super.epoch = common_epoch(core);
+    core->session.ticket = 0; /* nowhere to write it; the peer does */
+    core->session.phase = SESSION_PREPARE;
+}
+
 void verdict_decide(struct core *core)
 {
     struct lineage_side self, peer;
     enum lineage_verdict verdict;
     const char *rule;
 
+    if (verdict_lives_on(core)) {
+        verdict_live_on(core);
+        return;
+    }
     both_sides(core, &self, &peer);
     verdict = lineage_compare(&self, &peer, wins_ties(core), &rule);
     core_log(core, LOG_LEVEL_INFO,

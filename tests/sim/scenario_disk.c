@@ -376,6 +376,86 @@ static void run_demoted_diskless(struct sim_world *world)
     operator_is_back(world);
 }
 
+static bool lives_from_b(const struct sim_world *world)
+{
+    const struct core_status *status = &world->host[0].status;
+
+    return diskless(world) && status->replication == REPLICA_REPLICATION_ESTABLISHED &&
+           status->peer_disk == REPLICA_DISK_UPTODATE;
+}
+
+static bool lost_b(const struct sim_world *world)
+{
+    return world->host[0].status.connection != REPLICA_CONNECTION_CONNECTED;
+}
+
+/* A's guest lives from B, and they lose each other: it goes on when B is back, before A has a disk
+ * again. */
+static void run_lives_on(struct sim_world *world)
+{
+    struct sim_host *primary = &world->host[0], *peer = &world->host[1];
+    uint32_t acked;
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    host_command(primary, COMMAND_DETACH, 0);
+    primary->disk.fails_until = UINT64_MAX; /* so that nobody attaches it meanwhile */
+    if (!expect(world, lives_from_b, SECOND, "the end of a detach"))
+        return;
+    for (unsigned i = 0; i < 3 && !world->failed; i++) {
+        write_some(world, 0, 8, 0, 128);
+        write_more(world, 0, 4, 0, 128);
+        if (sim_chance(world, 2)) {
+            host_crash(peer, sim_chance(world, 2));
+            peer->boot_at = world->now + 5 * MS;
+        } else {
+            net_cut(world);
+        }
+        if (!expect(world, lost_b, SECOND, "a Primary that notices the loss"))
+            return;
+        guest_issue(primary, REPLICA_OP_FLUSH, false, 0, 0); /* the one that fails */
+        if (!expect(world, lives_from_b, 5 * SECOND, "a guest that lives on") ||
+            !expect(world, guests_idle, SECOND, "answers to the guest"))
+            return;
+        acked = world->oracle.acked_count;
+        write_some(world, 0, 8, 0, 128);
+        if (world->oracle.acked_count != acked + 8)
+            sim_violation(world, "scenario", "the guest lives on, and its writes fail");
+    }
+    primary->disk.fails_until = 0;
+    expect(world, established, 10 * SECOND, "Established with a disk on both");
+}
+
+/* B has once taken A's data over, and has been behind A since. When A's disk fails with the only
+ * copy of what is new, its guest is not shown the older one. */
+static void run_lives_on_in_the_past(struct sim_world *world)
+{
+    struct sim_host *primary = &world->host[0];
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    world->operator_off = true;
+    host_command(primary, COMMAND_DETACH, 0);
+    if (!expect(world, diskless, SECOND, "the end of a detach"))
+        return;
+    host_command(primary, COMMAND_ATTACH, 0);
+    if (!expect(world, established, 10 * SECOND, "the end of its resync"))
+        return;
+    net_block(world, 3, 50 * MS);
+    net_cut(world);
+    write_some(world, 0, 24, 0, world->profile.sectors);
+    if (!read_badly(world))
+        return;
+    world_run(world, 200 * MS);
+    guest_issue(primary, REPLICA_OP_READ, false, 0, 256);
+    if (!expect(world, guests_idle, SECOND, "an answer to the read"))
+        return;
+    if (lives_from_b(world))
+        sim_violation(world, "scenario", "the guest lives on through an older copy");
+    operator_is_back(world);
+    expect(world, established, 10 * SECOND, "Established, with the newer data");
+}
+
 const struct scenario scenarios_disk[] = {
     {"resize-power", "power is lost as both hosts have switched to the larger metadata",
      run_resize_power},
@@ -392,5 +472,9 @@ const struct scenario scenarios_disk[] = {
     {"last-copy", "the only good copy has a bad sector; an older one does not win", run_last_copy},
     {"demoted-diskless", "a Primary that has lost its disk and its peer is demoted, and comes back",
      run_demoted_diskless},
+    {"lives-on", "a Primary without a disk loses its peer, and goes on when that is back",
+     run_lives_on},
+    {"lives-on-in-the-past", "but not through a copy that has become older meanwhile",
+     run_lives_on_in_the_past},
 };
 const unsigned scenario_disk_count = sizeof scenarios_disk / sizeof scenarios_disk[0];

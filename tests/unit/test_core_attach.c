@@ -377,8 +377,128 @@ START_TEST(test_the_only_disk_stays)
 }
 END_TEST
 
+static int request_code(struct pair *pair, enum replica_op op, uint8_t fill)
+{
+    unsigned request = pair_submit(pair, PAIR_A, op, 4096, op == REPLICA_OP_FLUSH ? 0 : 4096, fill);
+
+    pair_run(pair);
+    ck_assert(pair->request[request].done);
+    return pair->request[request].code;
+}
+
+/* The guest on A has errors while B is away, and goes on when it is back: B alone has the data, and
+ * is known to have stood still. What it had not flushed it may have lost: one flush fails (P2). */
+static void lives_on(struct pair *pair)
+{
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_WRITE, 5), REPLICA_E_IO);
+    pair->node[PAIR_A].hold = 0;
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).connection, REPLICA_CONNECTION_CONNECTED);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).peer_disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).peer_disk, REPLICA_DISK_DISKLESS);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_WRITE, 6), 0);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[4096], 6);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_FLUSH, 0), REPLICA_E_IO);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_FLUSH, 0), 0);
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(memcmp(pair->node[PAIR_A].data, pair->node[PAIR_B].data, DATA_BYTES), 0);
+    pair_free(pair);
+}
+
+START_TEST(test_lives_on_after_the_link)
+{
+    struct pair *pair = diskless();
+
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    lives_on(pair);
+}
+END_TEST
+
+START_TEST(test_lives_on_after_the_process)
+{
+    struct pair *pair = diskless();
+
+    pair->policies.fencing = CORE_FENCING_RESOURCE_ONLY; /* B comes back Consistent */
+    pair->node[PAIR_A].hold = HOLD_LINK;
+    pair_crash(pair, PAIR_B);
+    pair_run(pair);
+    pair_attach(pair, PAIR_B);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_CONSISTENT);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
+    lives_on(pair);
+}
+END_TEST
+
+START_TEST(test_lives_on_after_the_operator)
+{
+    struct pair *pair = diskless();
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DISCONNECT, COMMAND_FORCE), 0);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_FLUSH, 0), REPLICA_E_IO);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_WRITE, 6), 0);
+    pair_free(pair);
+}
+END_TEST
+
+/* B has gone on without A, or is an older copy: the guest on A is not shown that. */
+START_TEST(test_does_not_live_on_elsewhere)
+{
+    struct pair *pair = diskless();
+    unsigned write;
+
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, COMMAND_FORCE), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_PROMOTE, 0), 0);
+    write = pair_submit(pair, PAIR_B, REPLICA_OP_WRITE, 4096, 4096, 8);
+    pair_run(pair);
+    ck_assert_int_eq(pair->request[write].code, 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DEMOTE, 0), 0);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).connection, REPLICA_CONNECTION_STANDALONE);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_READ, 0), REPLICA_E_IO);
+    pair_free(pair);
+}
+END_TEST
+
+/* An older detach has left a name behind that the peer still bears; since then this node has
+ * written alone, and its disk has failed as the only one with that. */
+START_TEST(test_does_not_live_on_in_the_past)
+{
+    struct pair *pair = diskless();
+    struct pair_node *a = &pair->node[PAIR_A];
+
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_DISCONNECT, 0), 0);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_WRITE, 9), 0);
+    a->fail_read = REPLICA_E_IO;
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_READ, 0), REPLICA_E_IO);
+    a->fail_read = 0;
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
+    pair_command(pair, PAIR_A, COMMAND_CONNECT, 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_ne(pair_status(pair, PAIR_A).connection, REPLICA_CONNECTION_CONNECTED);
+    ck_assert_int_eq(request_code(pair, REPLICA_OP_READ, 0), REPLICA_E_IO);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy,
           test_failed_disk_is_gone, test_no_confirm_after_the_demotion,
-          test_no_grant_while_attaching, test_the_only_disk_stays)
+          test_no_grant_while_attaching, test_the_only_disk_stays, test_lives_on_after_the_link,
+          test_lives_on_after_the_process, test_lives_on_after_the_operator,
+          test_does_not_live_on_elsewhere, test_does_not_live_on_in_the_past)
