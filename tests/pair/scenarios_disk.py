@@ -131,3 +131,29 @@ def detach_refused(lab):
     pair.beta.adm("connect", RESOURCE)
     pair.wait_in_sync()
     finish_equal(pair, pair.alpha)
+
+
+@scenario("a guest whose host has no disk loses the other host, and goes on when that is back")
+def lives_on(lab):
+    pair = lab.pair(size=32 * MIB).up_to_date()
+    client = nbd(pair.alpha)
+    pair.alpha.adm("detach", RESOURCE)
+    pair.alpha.wait_disk("Diskless")
+    check(client.write(0, b"a" * BLOCK) == 0, "the guest goes on through beta")
+    for verb in ("disconnect", "down"):  # with beta the guest would lose its only disk
+        pair.beta.adm(verb, RESOURCE, expect=17)
+    pair.beta.kill()
+    wait_until(lambda: pair.alpha.connection()["connection-state"] != "Connected", 20,
+               "alpha to notice")
+    check(client.write(BLOCK, b"b" * BLOCK) != 0, "a write nobody has is acknowledged")
+    pair.beta.start()
+    pair.alpha.wait_connected()
+    check(client.write(BLOCK, b"c" * BLOCK) == 0, "the guest does not go on")
+    check(client.flush() != 0, "a flush covers what beta may have lost")
+    check(client.flush() == 0, "the flush after it")
+    check(client.read(0, BLOCK) == b"a" * BLOCK, "what was there before")
+    pair.alpha.adm("attach", RESOURCE)
+    pair.wait_in_sync()
+    check(client.read(BLOCK, BLOCK) == b"c" * BLOCK, "what was written since")
+    client.close()
+    finish_equal(pair, pair.alpha)
