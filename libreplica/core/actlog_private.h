@@ -11,8 +11,14 @@
 #include "mutant.h"
 
 enum {
+#ifdef METADATA_SMALL /* tests/sim: the changes of one moment need several transactions, and the \
+                         table several windows */
+    ACTLOG_CHANGES_MAX = 2,
+    ACTLOG_WINDOW_MAX = 3
+#else
     ACTLOG_CHANGES_MAX = 64, /* in one transaction */
     ACTLOG_WINDOW_MAX = 918  /* slots of its window */
+#endif
 };
 
 #define ACTLOG_NONE UINT32_MAX /* no slot, no extent */

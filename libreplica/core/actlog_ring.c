@@ -39,7 +39,9 @@ enum {
     WINDOW_AT = CHANGE_EXTENTS_AT + 4 * ACTLOG_CHANGES_MAX
 };
 
+#ifndef METADATA_SMALL
 _Static_assert(WINDOW_AT + 4 * ACTLOG_WINDOW_MAX == METADATA_BLOCK_BYTES, "a block is filled");
+#endif
 _Static_assert(METADATA_AL_BLOCKS - 1 >= COVER(METADATA_AL_EXTENTS_MAX), "invariant 4");
 
 /* ---- transactions -------------------------------------------------------------------------- */

@@ -292,6 +292,7 @@ void bitmap_copy(const struct bitmap *bitmap, uint64_t index, uint8_t *block)
     }
     for (uint64_t i = first; i < first + WORDS_PER_BLOCK; i++)
         bytes_put64(&writer, bitmap->words[i]);
+    memset(writer.next, 0, (size_t)(writer.end - writer.next)); /* METADATA_SMALL */
 }
 
 void bitmap_encode(struct bitmap *bitmap, uint64_t index, uint8_t *block)

@@ -21,15 +21,16 @@ enum metadata_limits {
     METADATA_AL_EXTENT_BYTES = 65536,
     METADATA_AL_EXTENTS_DEFAULT = 16,
     METADATA_AL_EXTENTS_MIN = 2,
-    METADATA_AL_EXTENTS_MAX = 64,
+    METADATA_AL_EXTENTS_MAX = 16,
+    METADATA_BITS_PER_BLOCK = 128 /* and a bitmap of several blocks, of which the rest is 0 */
 #else
     METADATA_AL_BLOCKS = 128, /* activity-log ring: 512 KiB; actlog.c says why so many */
     METADATA_AL_EXTENT_BYTES = 4194304,
     METADATA_AL_EXTENTS_DEFAULT = 6433,
     METADATA_AL_EXTENTS_MIN = 67,
     METADATA_AL_EXTENTS_MAX = 65534,
-#endif
     METADATA_BITS_PER_BLOCK = METADATA_BLOCK_BYTES * 8 /* one bitmap block covers 128 MiB */
+#endif
 };
 
 /* 1 PiB: keeps every byte offset far from wrapping. */

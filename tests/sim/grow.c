@@ -46,6 +46,8 @@ int grow_plan(struct sim_host *host, uint64_t data_bytes, struct metadata_layout
     host->meta.ends[0] = device_bytes;
     code = metadata_plan(device_bytes, true, 0, layout, NULL);
     layout->data_bytes = data_bytes;
+    layout->bitmap_bytes = (data_bytes / REPLICA_BLOCK_BYTES + METADATA_BITS_PER_BLOCK - 1) /
+                           METADATA_BITS_PER_BLOCK * METADATA_BLOCK_BYTES;
     return code;
 }
 
@@ -172,12 +174,14 @@ void grow_measure(struct sim_host *host, uint32_t serial)
                      .data_bytes = (uint64_t)host->device_sectors * REPLICA_SECTOR_BYTES,
                      .text = ""}};
 
+    host->makes_room = true;
     if (sim_chance(host->world, 20)) {
         event.measured.code = REPLICA_E_MEMORY;
         event.measured.text = "no memory";
     } else if (core_make_room(host->core, event.measured.data_bytes)) {
         sim_violation(host->world, "core.h", "%c: no room", 'A' + host->index);
     }
+    host->makes_room = false;
     host_event(host, &event);
 }
 

@@ -216,6 +216,8 @@ bool meta_marked(struct sim_host *host, uint32_t sector)
 {
     const struct metadata_superblock *truth = meta_truth(host);
     uint32_t bit = sector / SIM_BLOCK_SECTORS;
+    uint32_t byte =
+        bit / METADATA_BITS_PER_BLOCK * METADATA_BLOCK_BYTES + bit % METADATA_BITS_PER_BLOCK / 8;
     uint32_t extent =
         (uint32_t)((uint64_t)sector * REPLICA_SECTOR_BYTES / METADATA_AL_EXTENT_BYTES);
     const struct actlog *log;
@@ -224,7 +226,7 @@ bool meta_marked(struct sim_host *host, uint32_t sector)
         return false;
     if (truth->flags & METADATA_FULL_SYNC)
         return true;
-    if (host->meta.bytes[meta_at(host, truth->layout.bitmap_offset + bit / 8)] >> (bit % 8) & 1)
+    if (host->meta.bytes[meta_at(host, truth->layout.bitmap_offset + byte)] >> (bit % 8) & 1)
         return true;
     log = meta_log(host, truth);
     for (uint32_t i = 0; log && i < actlog_count(log); i++)

@@ -42,8 +42,11 @@ enum sim_limits {
                                  that has external ones */
     SIM_WINDOWS = 3,
     SIM_META_BYTES = SIM_WINDOW_BYTES * SIM_WINDOWS,
+    SIM_BITMAP_BLOCKS = /* of the largest data disk */
+    SIM_SECTORS / SIM_BLOCK_SECTORS / METADATA_BITS_PER_BLOCK,
     SIM_META_SECTORS = /* internal metadata */
-    (METADATA_SLOTS + METADATA_AL_BLOCKS + 1) * METADATA_BLOCK_BYTES / REPLICA_SECTOR_BYTES,
+    (METADATA_SLOTS + METADATA_AL_BLOCKS + SIM_BITMAP_BLOCKS) * METADATA_BLOCK_BYTES /
+    REPLICA_SECTOR_BYTES,
     SIM_FLIGHTS = 1024, /* messages on the link at once, both ways */
     SIM_BLOCKS = 64,    /* of them with a bitmap block */
     SIM_QUEUE = 2048,
@@ -283,6 +286,7 @@ struct sim_host {
     uint8_t *arena;
     size_t arena_used;
     uint32_t arena_blocks;
+    bool makes_room; /* core_make_room runs: it takes memory */
 };
 
 /* ---- oracle ------------------------------------------------------------------------------------
