@@ -23,16 +23,17 @@ enum core_limits {
     CORE_TRANSFER_RECORDS = 64,
     CORE_STAGING_BLOCKS = 2,
     CORE_BITMAP_BURST = 2,
+    CORE_PIECE_BYTES = 8 << 10,
 #else
     CORE_TRANSFER_RECORDS = 4096, /* writes that may wait for a confirm */
     CORE_STAGING_BLOCKS = 16,     /* METADATA_BLOCK_BYTES each */
     CORE_BITMAP_BURST = 16,       /* bitmap blocks sent between two pongs */
+    CORE_PIECE_BYTES = 64 << 20,  /* a larger discard runs in pieces: bounded AL references */
 #endif
-    CORE_STAGING_SLOTS = 4,           /* metadata transfers at once */
-    CORE_PIECE_BYTES = 64 << 20,      /* a larger discard runs in pieces: bounded AL references */
-    CORE_DISCARD_BYTES_MAX = 1 << 30, /* the largest discard or write-zeroes */
-    CORE_RESYNC_BYTES = 128 << 10,    /* one resync request */
-    CORE_RESYNC_ASKS = 32,            /* of them under way, target */
+    CORE_STAGING_SLOTS = 4,                   /* metadata transfers at once */
+    CORE_DISCARD_BYTES_MAX = 1 << 30,         /* the largest discard or write-zeroes */
+    CORE_RESYNC_BYTES = 128 << 10,            /* one resync request */
+    CORE_RESYNC_ASKS = 32,                    /* of them under way, target */
     CORE_RESYNC_READS = 2 * CORE_RESYNC_ASKS, /* source */
     CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
     CORE_VERIFY_SLOTS = 16,                   /* ranges that are compared at once */

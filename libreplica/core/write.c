@@ -18,9 +18,10 @@
 void request_set_piece(struct request *request, uint64_t offset)
 {
     uint64_t left = range_end(request->range) - offset;
+    bool cut = !request->buffer && left > CORE_PIECE_BYTES; /* data are never cut */
 
     request->piece.offset = offset;
-    request->piece.length = (uint32_t)(left < CORE_PIECE_BYTES ? left : CORE_PIECE_BYTES);
+    request->piece.length = cut ? (uint32_t)CORE_PIECE_BYTES : (uint32_t)left;
 }
 
 void request_resume(struct core *core, struct request *request)

@@ -192,7 +192,7 @@ static uint32_t stamp_without_data(struct sim_host *host, const struct sim_disk_
         const struct sim_write *write = &host->world->oracle.write[owed->stamp];
 
         if (owed->stamp < SIM_STAMP_FIRST || owed->on_disk || write->op != op->op ||
-            op->first != write->first || op->count != write->count)
+            op->first != owed->first || op->count != owed->count)
             continue;
         owed->on_disk = true;
         stamp = owed->stamp;

@@ -57,7 +57,7 @@ bool guest_issue(struct sim_host *host, enum replica_op op, bool fua, uint32_t f
     request->first = first;
     request->count = count;
     request->stamp = SIM_STAMP_NONE;
-    request->on_disk = request->on_link = false;
+    request->disk_next = request->link_next = first;
     request->buffer = NULL;
     request_fill(host, request);
     host->guest.in_flight++;
@@ -105,17 +105,18 @@ uint32_t guest_stamp_of(struct sim_host *host, enum replica_op op, uint32_t firs
     for (unsigned i = 0; i < SIM_GUEST_DEPTH; i++) {
         struct sim_request *request = &host->guest.request[i];
 
-        if (request->used && request->op == op && first == request->first &&
-            count == request->count && !(link ? request->on_link : request->on_disk) &&
+        if (request->used && request->op == op &&
+            first + count <= request->first + request->count &&
+            first >= (link ? request->link_next : request->disk_next) &&
             (!oldest || request->stamp < oldest->stamp))
             oldest = request;
     }
     if (!oldest)
         return SIM_STAMP_NONE;
     if (link)
-        oldest->on_link = true;
+        oldest->link_next = first + count;
     else
-        oldest->on_disk = true;
+        oldest->disk_next = first + count;
     return oldest->stamp;
 }
 

@@ -55,8 +55,13 @@ uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint3
         return SIM_STAMP_NONE;
     }
     oracle->writes++;
-    oracle->write[stamp] = (struct sim_write){
-        .first = first, .count = count, .op = (uint8_t)op, .host = host->index, .fua = fua};
+    oracle->write[stamp] = (struct sim_write){.first = first,
+                                              .count = count,
+                                              .op = (uint8_t)op,
+                                              .host = host->index,
+                                              .fua = fua,
+                                              .peer_from = first,
+                                              .peer_next = first};
     return stamp;
 }
 
@@ -86,11 +91,11 @@ static void oracle_alone(struct sim_host *host, uint32_t stamp)
         return;
     }
     policy_alone(host, stamp);
-    for (uint32_t i = 0; i < write->count; i++) {
-        if (!meta_marked(host, write->first + i)) {
+    for (uint32_t i = write->peer_next; i < write->first + write->count; i++) {
+        if (!meta_marked(host, i)) {
             sim_violation(world, "P3",
                           "%c: write %u completes without the peer, sector %u has no mark on disk",
-                          'A' + host->index, stamp, write->first + i);
+                          'A' + host->index, stamp, i);
             return;
         }
     }
@@ -122,13 +127,16 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
     struct sim_oracle *oracle = &world->oracle;
     struct sim_write *write = &oracle->write[request->stamp];
     bool local = host->status.disk == REPLICA_DISK_UPTODATE;
-    bool peer_has = write->peer_acked; /* still: its power may be gone since it said so */
+    bool peer_acked = !write->peer_gap && write->peer_next == write->first + write->count;
+    bool peer_has = peer_acked; /* still: its power may be gone since it said so */
 
-    if (!write->peer_acked)
+    if (!peer_acked && !write->peer_gap) /* else the resync that covers the gap may be over */
         oracle_alone(host, request->stamp);
     else if (host->status.disk < REPLICA_DISK_INCONSISTENT)
         oracle_diskless(host, request->stamp);
     for (uint32_t i = write->first; i < write->first + write->count; i++) {
+        bool acked = i >= write->peer_from && i < write->peer_next;
+
         if (local && host->disk.visible[i] < request->stamp)
             sim_violation(world, "P1", "%c: write %u completes, its disk has %u in sector %u",
                           'A' + host->index, request->stamp, host->disk.visible[i], i);
@@ -137,12 +145,12 @@ static void oracle_write_done(struct sim_host *host, const struct sim_request *r
                           'A' + host->index, request->stamp, i);
         if (local)
             oracle_floor_raise(oracle, host->index, i, request->stamp);
-        if (write->peer_acked && host_peer(host)->disk.visible[i] >= request->stamp) {
+        if (acked && host_peer(host)->disk.visible[i] >= request->stamp) {
             oracle_floor_raise(oracle, 1 - host->index, i, request->stamp);
             continue;
         }
         peer_has = false;
-        if (write->peer_acked && oracle->lost[1 - host->index][i] < request->stamp)
+        if (acked && oracle->lost[1 - host->index][i] < request->stamp)
             oracle->lost[1 - host->index][i] = request->stamp;
     }
     write->acked = true;
@@ -317,6 +325,8 @@ static void owed_add(struct sim_host *host, const struct wire_message *message, 
     host->owed[host->owes++] =
         (struct sim_owed){.tag = message->tag,
                           .stamp = stamp,
+                          .first = (uint32_t)(message->range.offset / REPLICA_SECTOR_BYTES),
+                          .count = message->range.length / REPLICA_SECTOR_BYTES,
                           .type = message->type,
                           .acked = host->world->oracle.node_acked_count[host->index]};
 }
@@ -363,13 +373,17 @@ static void sent_write_ack(struct sim_host *host, const struct wire_message *mes
     if (!owed_take(host, message->tag, false, &owed) || message->code != 0)
         return;
     write = &oracle->write[owed.stamp];
-    for (uint32_t i = write->first; i < write->first + write->count; i++)
+    for (uint32_t i = owed.first; i < owed.first + owed.count; i++)
         if (host->disk.visible[i] < owed.stamp ||
             (write->fua && host->disk.durable[i] < owed.stamp))
             sim_violation(world, "P1", "%c: acknowledges write %u, sector %u has %u",
                           'A' + host->index, owed.stamp, i, host->disk.visible[i]);
-    oracle->node_acked[host->index][oracle->node_acked_count[host->index]++] = owed.stamp;
+    if (oracle->node_acked_count[host->index] < SIM_PIECES)
+        oracle->node_acked[host->index][oracle->node_acked_count[host->index]++] =
+            (struct sim_piece){owed.stamp, owed.first, owed.first + owed.count};
     flight->stamp = owed.stamp;
+    flight->first = owed.first;
+    flight->end = owed.first + owed.count;
 }
 
 /* P2: a FLUSH_ACK covers every write acknowledged before the FLUSH came. */
@@ -383,13 +397,12 @@ static void sent_flush_ack(struct sim_host *host, const struct wire_message *mes
     if (!owed_take(host, message->tag, true, &owed) || message->code != 0)
         return;
     for (; *verified < owed.acked; (*verified)++) {
-        uint32_t stamp = oracle->node_acked[host->index][*verified];
-        const struct sim_write *write = &oracle->write[stamp];
+        const struct sim_piece *piece = &oracle->node_acked[host->index][*verified];
 
-        for (uint32_t i = write->first; i < write->first + write->count; i++)
-            if (host->disk.durable[i] < stamp) {
+        for (uint32_t i = piece->first; i < piece->end; i++)
+            if (host->disk.durable[i] < piece->stamp) {
                 sim_violation(world, "P2", "%c: acknowledges a flush, write %u is not durable",
-                              'A' + host->index, stamp);
+                              'A' + host->index, piece->stamp);
                 return;
             }
     }
@@ -421,6 +434,15 @@ void oracle_sent(struct sim_host *host, const struct wire_message *message,
     }
 }
 
+static void received_write_ack(struct sim_write *write, const struct sim_flight *flight)
+{
+    if (flight->first != write->peer_next) {
+        write->peer_gap = true;
+        write->peer_from = flight->first;
+    }
+    write->peer_next = flight->end;
+}
+
 void oracle_received(struct sim_host *host, const struct sim_flight *flight)
 {
     const struct wire_message *message = &flight->message;
@@ -435,7 +457,7 @@ void oracle_received(struct sim_host *host, const struct sim_flight *flight)
         break;
     case WIRE_WRITE_ACK:
         if (message->code == 0 && flight->stamp != SIM_STAMP_NONE)
-            host->world->oracle.write[flight->stamp].peer_acked = true;
+            received_write_ack(&host->world->oracle.write[flight->stamp], flight);
         break;
     default:
         break;

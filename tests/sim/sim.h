@@ -36,6 +36,7 @@ enum sim_limits {
     SIM_BUFFER_SECTORS = REPLICA_REQUEST_BYTES_MAX / REPLICA_SECTOR_BYTES,
     SIM_BUFFERS = 1024,
     SIM_WRITES = 2048, /* stamps of one schedule */
+    SIM_PIECES = 2 * SIM_WRITES,
     SIM_DISK_OPS = 256,
     SIM_META_OPS = 32,
     SIM_WINDOW_BYTES = 65536, /* of a device with internal metadata that is kept; and all of one
@@ -177,7 +178,8 @@ enum sim_flight_kind {
 struct sim_flight {
     uint8_t kind;
     uint32_t stream;
-    uint32_t stamp; /* which guest write a WRITE or its ACK is about */
+    uint32_t stamp;      /* which guest write a WRITE or its ACK is about; */
+    uint32_t first, end; /* ACK: of which of its sectors */
     uint64_t at;
     struct wire_message message;
     uint8_t *block; /* copy of a bitmap block */
@@ -220,10 +222,11 @@ struct sim_command {
 struct sim_owed {
     uint64_t tag;
     uint32_t stamp;
-    uint8_t type;   /* enum wire_type: WRITE and its kin, or FLUSH */
-    bool stale;     /* of a stream that is gone; it may still reach the disk */
-    bool on_disk;   /* a discard or write-zeroes that was passed on already */
-    uint32_t acked; /* FLUSH: how many acknowledged writes it must cover */
+    uint32_t first, count; /* which of the write's sectors */
+    uint8_t type;          /* enum wire_type: WRITE and its kin, or FLUSH */
+    bool stale;            /* of a stream that is gone; it may still reach the disk */
+    bool on_disk;          /* a discard or write-zeroes that was passed on already */
+    uint32_t acked;        /* FLUSH: how many acknowledged writes it must cover */
 };
 
 enum { OWED_MAX = 256 };
@@ -235,7 +238,7 @@ struct sim_request {
     uint32_t serial;
     uint32_t first, count;
     uint32_t stamp;
-    bool on_disk, on_link; /* a discard or write-zeroes that was passed on already */
+    uint32_t disk_next, link_next; /* of a discard or write-zeroes: how far it was passed on */
     uint32_t acked; /* FLUSH: length of the world's list of acknowledged writes when issued */
     struct replica_buffer *buffer;
     uint32_t floor[SIM_BUFFER_SECTORS]; /* READ: the oldest stamp that may be returned */
@@ -296,8 +299,17 @@ struct sim_write {
     uint32_t first, count;
     uint8_t op, host;
     bool fua, acked, failed;
-    bool peer_acked;    /* the peer's acknowledgement has reached the Primary */
+    /* The sectors of which the peer's acknowledgement has reached the Primary: all in the end, or
+     * those of the last pieces. A discard goes in pieces, and each may find the peer there or not;
+     * `peer_gap`: some did not, before these. */
+    uint32_t peer_from, peer_next;
+    bool peer_gap;
     bool on[SIM_HOSTS]; /* who answers for it */
+};
+
+/* What a Secondary has acknowledged: sectors [first, end) of a write. */
+struct sim_piece {
+    uint32_t stamp, first, end;
 };
 
 struct sim_oracle {
@@ -309,7 +321,8 @@ struct sim_oracle {
      * acknowledged, unflushed writes away. */
     uint32_t floor[SIM_HOSTS][SIM_SECTORS], lost[SIM_HOSTS][SIM_SECTORS];
     uint32_t seen[SIM_HOSTS][SIM_SECTORS]; /* returned to the guest that runs there */
-    uint32_t node_acked[SIM_HOSTS][SIM_WRITES], node_acked_count[SIM_HOSTS];
+    struct sim_piece node_acked[SIM_HOSTS][SIM_PIECES];
+    uint32_t node_acked_count[SIM_HOSTS];
     uint32_t node_verified[SIM_HOSTS];
     bool acked_in_tenure[SIM_HOSTS];
     uint64_t tenure_generation[SIM_HOSTS];
