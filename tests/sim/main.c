@@ -11,9 +11,12 @@
  * 0 no violation, 1 violations, 2 usage.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "script.h"
 
@@ -173,6 +176,40 @@ static void print_totals(const struct sim_counts *counts, double seconds)
            seconds > 0 ? (double)counts->schedules / seconds : 0.0);
 }
 
+/* ---- a step that does not end -------------------------------------------------------------- */
+
+enum { STEP_SECONDS = 5 };
+
+static struct sim_world *watched;
+
+/* Every STEP_SECONDS of processor time. Nothing but a core that goes round in circles takes that
+ * long for one step; it holds no lock of the C library. */
+static void look_at_steps(int signal_number)
+{
+    static uint64_t seen;
+
+    (void)signal_number;
+    if (watched->counts.steps != seen) {
+        seen = watched->counts.steps;
+        return;
+    }
+    printf("sim: violation, seed %llu: liveness at %.3f ms: a step does not end\n",
+           (unsigned long long)watched->seed, (double)watched->now / 1e6);
+    watched->counts.violations++;
+    print_totals(&watched->counts, 0);
+    fflush(stdout);
+    _exit(1);
+}
+
+static void watch_steps(struct sim_world *world)
+{
+    struct itimerval every = {.it_interval.tv_sec = STEP_SECONDS, .it_value.tv_sec = STEP_SECONDS};
+
+    watched = world;
+    signal(SIGVTALRM, look_at_steps);
+    setitimer(ITIMER_VIRTUAL, &every, NULL);
+}
+
 int main(int count, char **words)
 {
     struct options options = {.schedules = 2000, .seed = 1, .violations_max = 10};
@@ -199,6 +236,7 @@ int main(int count, char **words)
         return 2;
     }
     world->verbose = options.verbose;
+    watch_steps(world);
     if (options.single)
         run_single(world, &options);
     else
