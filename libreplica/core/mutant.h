@@ -32,6 +32,8 @@
     X(inconsistent_read, "a guest reads from a disk that is not UpToDate")                        \
     X(read_goes_back, "a read of a disk that was a target goes behind what the peer has shown")   \
     /* write.c, disks */                                                                          \
+    X(secondary_serves, "a node that is not Primary takes a guest's request")                     \
+    X(past_the_end, "a request may reach one sector past the end")                                \
     X(failed_write_passed_on, "on-io-error pass_on keeps a disk that has failed a write")         \
     /* loss.c, attach.c: a disk goes and comes */                                                 \
     X(takeover_unasked, "a Primary goes on without its disk before the peer has taken over")      \

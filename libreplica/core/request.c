@@ -128,7 +128,8 @@ static int check_range(const struct core *core, const struct request *request)
         return 0;
     if (payload && !request->buffer)
         return REPLICA_E_INVALID;
-    if (!range_inside(range, core->size) || !range_aligned(range, REPLICA_SECTOR_BYTES) ||
+    if (!range_inside(range, core->size + (MUTANT(past_the_end) ? REPLICA_SECTOR_BYTES : 0)) ||
+        !range_aligned(range, REPLICA_SECTOR_BYTES) ||
         range.length >
             (uint32_t)(payload ? (int)REPLICA_REQUEST_BYTES_MAX : (int)CORE_DISCARD_BYTES_MAX))
         return REPLICA_E_RANGE;
@@ -150,7 +151,7 @@ static int check(struct core *core, const struct request *request)
         return REPLICA_E_INVALID;
     if (core->down)
         return REPLICA_E_SHUTDOWN;
-    if (core->role != REPLICA_ROLE_PRIMARY)
+    if (core->role != REPLICA_ROLE_PRIMARY && !MUTANT(secondary_serves))
         return request_is_write(request) ? REPLICA_E_READ_ONLY : REPLICA_E_STATE;
     if (is_flush_in_vain(core, request) || !core_reachable(core))
         return REPLICA_E_IO;

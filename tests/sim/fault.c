@@ -19,7 +19,8 @@ enum fault {
     FAULT_HANDOVER,
     FAULT_MIGRATE,
     FAULT_DISCONNECT,
-    FAULT_INTRUDE, /* promote on the peer of a Primary */
+    FAULT_INTRUDE,  /* promote on the peer of a Primary */
+    FAULT_TRESPASS, /* a request that must be refused */
     FAULT_DOWN,
     FAULT_INVALIDATE,
     FAULT_INVALIDATE_REMOTE,
@@ -50,6 +51,7 @@ static const struct {
     [FAULT_HANDOVER] = {"handover", 8},
     [FAULT_DISCONNECT] = {"disconnect", 5},
     [FAULT_INTRUDE] = {"intrude", 4},
+    [FAULT_TRESPASS] = {"trespass", 4},
     [FAULT_DOWN] = {"down", 3},
     [FAULT_MIGRATE] = {"migrate", 24},
     [FAULT_VERIFY] = {"verify", 6},
@@ -229,6 +231,10 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_INTRUDE:
         fault_intrude(world);
+        break;
+    case FAULT_TRESPASS:
+        for (unsigned i = 0; i < 4 && !world->failed; i++)
+            guest_trespass(&world->host[sim_below(world, SIM_HOSTS)]);
         break;
     case FAULT_DOWN:
         fault_down(world);

@@ -73,12 +73,86 @@ bool guest_issue(struct sim_host *host, enum replica_op op, bool fua, uint32_t f
     return true;
 }
 
+/* ---- what must be refused ---------------------------------------------------------------------
+ */
+
+static void trespass_over(struct sim_host *host, int code)
+{
+    struct sim_request *request = &host->guest.trespass;
+
+    request->used = false;
+    if (code == 0 && request->host != SIM_HOSTS)
+        sim_violation(host->world, "P6", "%c: is not Primary, and a guest's %s succeeds",
+                      'A' + host->index, replica_op_name((enum replica_op)request->op));
+    else if (code == 0)
+        sim_violation(host->world, "P11", "%c: a %s of sectors %u+%u succeeds", 'A' + host->index,
+                      replica_op_name((enum replica_op)request->op), request->first,
+                      request->count);
+}
+
+/* Past the end, over the end by one, larger than any request, or in the middle of a sector. */
+static struct range range_impossible(struct sim_host *host)
+{
+    uint64_t end = host->status.data_bytes;
+    uint32_t length = (1 + sim_below(host->world, 8)) * REPLICA_SECTOR_BYTES;
+
+    switch (sim_below(host->world, 5)) {
+    case 0:
+        return (struct range){.offset = end, .length = length};
+    case 1:
+        return (struct range){.offset = end + REPLICA_SECTOR_BYTES - length, .length = length};
+    case 2:
+        return (struct range){.offset = UINT64_MAX - REPLICA_SECTOR_BYTES + 1, .length = length};
+    case 3:
+        return (struct range){.offset = 1, .length = length};
+    default:
+        return (struct range){.length = length + 1};
+    }
+}
+
+void guest_trespass(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    struct sim_request *request = &host->guest.trespass;
+    bool primary = host->status.role == REPLICA_ROLE_PRIMARY;
+    struct event event = {.kind = EVENT_REQUEST};
+    struct range range = {.length = REPLICA_SECTOR_BYTES * (1 + sim_below(world, 8))};
+    struct replica_buffer *buffer = NULL;
+
+    if (!host->up || !host->attached || host->frozen || core_room(host->core) == 0)
+        return;
+    if (primary)
+        range = range_impossible(host);
+    event.request.op = (enum replica_op)sim_below(world, REPLICA_OP_COUNT);
+    if (primary && event.request.op == REPLICA_OP_FLUSH)
+        return; /* has no range */
+    if (event.request.op == REPLICA_OP_READ || event.request.op == REPLICA_OP_WRITE)
+        buffer = buffer_get(world, host->index, range.length / REPLICA_SECTOR_BYTES + 1);
+    *request = (struct sim_request){.used = true,
+                                    .op = (uint8_t)event.request.op,
+                                    .host = primary ? SIM_HOSTS : host->index,
+                                    .first = (uint32_t)(range.offset / REPLICA_SECTOR_BYTES),
+                                    .count = range.length / REPLICA_SECTOR_BYTES};
+    event.request.range = range;
+    event.request.buffer = buffer;
+    event.request.cookie = request;
+    host_event(host, &event);
+    if (host->up && request->used)
+        sim_violation(world, "P11", "%c: what cannot be is not refused at once", 'A' + host->index);
+    request->used = false;
+    buffer_put(world, buffer);
+}
+
 void guest_complete(struct sim_host *host, void *cookie, int code)
 {
     struct sim_world *world = host->world;
     struct sim_request *request = cookie;
     struct sim_guest *guest = &host->guest;
 
+    if (request == &guest->trespass && request->used) {
+        trespass_over(host, code);
+        return;
+    }
     if (request < guest->request || request >= guest->request + SIM_GUEST_DEPTH || !request->used) {
         sim_violation(world, "core.h", "%c: ACTION_COMPLETE of no request", 'A' + host->index);
         return;

@@ -253,6 +253,7 @@ struct sim_guest {
     uint32_t failed; /* answers with an error */
     bool thinking;   /* a SIM_GUEST entry is in the queue */
     struct sim_request request[SIM_GUEST_DEPTH];
+    struct sim_request trespass; /* what must be refused; see guest_trespass */
 };
 
 struct sim_host {
@@ -511,6 +512,9 @@ bool guest_issue(struct sim_host *host, enum replica_op op, bool fua, uint32_t f
                  uint32_t count);
 /* The stamp of the request that a discard or write-zeroes of this range, given to the disk or to
  * the link, is about. */
+/* Somebody asks for what nobody may have: the disk of a node that is not Primary, or what lies
+ * outside of a disk. */
+void guest_trespass(struct sim_host *host);
 uint32_t guest_stamp_of(struct sim_host *host, enum replica_op op, uint32_t first, uint32_t count,
                         bool link);
 
