@@ -73,7 +73,7 @@ static bool pump_idle(struct core *core)
     if (core->disk == REPLICA_DISK_DETACHING && !core->persist.dead &&
         !persist_super_due(core, core->command.ticket))
         return false;
-    if (core->local_pending > 0 || !persist_idle(core))
+    if ((core->local_pending > 0 || !persist_idle(core)) && !MUTANT(detach_early))
         return false;
     core->disk = REPLICA_DISK_DISKLESS;
     core->persist.dead = true; /* there is nothing to write to */

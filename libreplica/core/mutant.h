@@ -78,6 +78,7 @@
     X(discard_outlives, "connect --discard-my-data is good for every later divergence")           \
     X(refusal_unheard, "a node becomes Primary although its peer does not grant it")              \
     /* handover.c */                                                                              \
+    X(demote_not_durable, "a demotion is over before Secondary is on disk")                       \
     X(handover_unconfirmed, "the role is handed over before both nodes have flushed")             \
     X(handover_not_durable, "the role is handed over before Secondary is on disk")                \
     X(handover_keeps_role, "the giver of the role stays Primary")                                 \
@@ -130,6 +131,9 @@
     /* csums.c */                                                                                 \
     X(same_unchecked, "the source calls every block equal that comes with a checksum")            \
     /* pace.c */                                                                                  \
+    /* session.c, detach.c */                                                                     \
+    X(half_open_kept, "a new stream takes the place of an older one, and no loss is noted")       \
+    X(detach_early, "detach is answered while I/O is under way")                                  \
     X(pace_ignored, "a resync asks as fast as it can, whatever its rates say")                    \
     X(guest_unseen, "a resync does not give way to the guest of its own node")                    \
     X(guest_untold, "an answer does not tell that the guest of its node is busy")                 \

@@ -316,7 +316,8 @@ static bool pump_confirmed(struct core *core)
 static bool pump_demoted(struct core *core)
 {
     loss_give_up(core);
-    if ((!persist_super_due(core, core->command.ticket) && core_has_disk(core)) ||
+    if ((!persist_super_due(core, core->command.ticket) && core_has_disk(core) &&
+         !MUTANT(demote_not_durable)) ||
         core->loss.phase != LOSS_NONE) /* else it would record the loss as a Secondary */
         return false;
     core->role = REPLICA_ROLE_SECONDARY;

@@ -144,6 +144,8 @@ static void host_answer(struct sim_host *host, const struct action *action)
             sim_violation(host->world, "P4", "%c: cannot attach: %s", 'A' + host->index,
                           action->answer.text);
     }
+    if (action->answer.code == 0)
+        oracle_answered(host, kind);
     operator_answered(host, kind, command->flags, action->answer.code, action->answer.text);
 }
 

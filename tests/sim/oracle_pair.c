@@ -9,6 +9,8 @@
  * P4      oracle_compare        equality
  * pause   oracle_paused         a pause is known to both, and asks for nothing
  * verify  oracle_stepped        finds a difference only where a bit was flipped
+ * P6      oracle_answered       a demotion is on disk when it is answered
+ * detach  oracle_answered       nothing is under way any more
  * attach  oracle_stepped        a disk that has failed can be attached when it has answered all
  */
 #include <string.h>
@@ -391,6 +393,23 @@ void oracle_finish(struct sim_world *world)
     }
     if (world->buffers.used)
         sim_violation(world, "buffers", "%u buffers are left over", world->buffers.used);
+}
+
+/* Whoever takes the role next, or takes the disk out, builds on the answer. (A disk that hangs is
+ * given up with what it owes.) */
+void oracle_answered(struct sim_host *host, enum command_kind kind)
+{
+    struct sim_world *world = host->world;
+    const struct metadata_superblock *truth = meta_truth(host);
+
+    if (kind == COMMAND_DEMOTE && host->status.disk >= REPLICA_DISK_CONSISTENT && truth &&
+        (truth->flags & METADATA_PRIMARY))
+        sim_violation(world, "P6", "%c: demote is answered, its disk calls it Primary",
+                      'A' + host->index);
+    if (kind == COMMAND_DETACH && !world->profile.disk_timeout &&
+        (host->disk.in_flight || host->meta.in_flight))
+        sim_violation(world, "detach", "%c: detach is answered while I/O is under way",
+                      'A' + host->index);
 }
 
 /* The operator gives this host's data up for good: it answers for nothing. */

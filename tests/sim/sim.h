@@ -576,6 +576,8 @@ void oracle_guest_moved(const struct sim_host *from, struct sim_host *to);
 void oracle_paced(struct sim_host *host, const struct action *list, uint32_t count);
 /* After each step: roles, directions, limits. `before` is the status before it. */
 void oracle_stepped(struct sim_host *host, const struct core_status *before);
+/* A command was answered with success: is that so? */
+void oracle_answered(struct sim_host *host, enum command_kind kind);
 /* Equal where they have to be; `strict`: nothing is under way, so everywhere. */
 void oracle_compare(struct sim_world *world, bool strict);
 void oracle_finish(struct sim_world *world);
