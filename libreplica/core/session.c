@@ -129,7 +129,7 @@ void session_link_up(struct core *core)
 {
     struct session *session = &core->session;
 
-    if (session->link == LINK_UP)
+    if (session->link == LINK_UP && !MUTANT(half_open_kept))
         session_end(core, REPLICA_E_LINK);
     else if (session->link == LINK_IDLE || session->link == LINK_CLOSING) {
         session->closing_for_good |= session->link == LINK_IDLE;

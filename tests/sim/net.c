@@ -283,7 +283,9 @@ static void stream_up(struct sim_host *host, uint32_t stream)
 {
     struct event event = {.kind = EVENT_LINK_UP};
 
-    if (host->stream)
+    if (host->stream && sim_chance(host->world, 2))
+        net_forget_owed(host); /* the shell is told of the new one alone */
+    else if (host->stream)
         stream_down(host, REPLICA_E_LINK);
     if (!host->up || host->world->failed)
         return;
