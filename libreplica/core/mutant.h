@@ -68,6 +68,8 @@
     X(peer_overlap, "the peer does not hold back a write that overlaps one under way")            \
     X(peer_fua_lost, "a forced write is an ordinary one on the disk of the peer")                 \
     /* role.c */                                                                                  \
+    X(any_epoch_taken, "the peer takes a write under another epoch")                              \
+    X(anyone_writes, "the peer takes a write of a node that is not Primary")                      \
     X(epoch_reused, "a promotion does not raise the epoch")                                       \
     X(primary_flag_forgotten, "nothing on disk says that the node is Primary")                    \
     X(promote_not_durable, "a node is Primary before its epoch is on disk")                       \

@@ -74,8 +74,9 @@ static int check(struct core *core, const struct wire_message *message)
         return core->disk == REPLICA_DISK_UPTODATE ? 0 : REPLICA_E_NOT_UPTODATE;
     if (message->type == WIRE_FLUSH)
         return 0;
-    if (core->role != REPLICA_ROLE_SECONDARY || core->peer_role != REPLICA_ROLE_PRIMARY ||
-        message->epoch != core->super.epoch) {
+    if (core->role != REPLICA_ROLE_SECONDARY ||
+        (core->peer_role != REPLICA_ROLE_PRIMARY && !MUTANT(anyone_writes)) ||
+        (message->epoch != core->super.epoch && !MUTANT(any_epoch_taken))) {
         core_log(core, LOG_LEVEL_ERROR, "refused a write under epoch %" PRIu64 "; ours is %" PRIu64,
                  message->epoch, core->super.epoch);
         return REPLICA_E_READ_ONLY;

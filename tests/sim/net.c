@@ -187,6 +187,17 @@ void net_send(struct sim_host *host, const struct action *action)
         lane_add(host, flight);
 }
 
+void net_forge(struct sim_host *host, const struct wire_message *message)
+{
+    struct sim_flight *flight =
+        host->stream ? flight_new(host, FLIGHT_MESSAGE, host->stream) : NULL;
+
+    if (!flight)
+        return;
+    flight->message = *message;
+    lane_add(host, flight);
+}
+
 /* ---- delivery -----------------------------------------------------------------------------------
  */
 

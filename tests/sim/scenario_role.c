@@ -349,7 +349,48 @@ static void run_after_sb_0pri(struct sim_world *world)
     operator_is_back(world);
 }
 
+/* P6: the Secondary is sent what only the Primary under the present epoch may send. It refuses;
+ * carried out it would be a request that nobody asked for. Its peer would hang up over the answer,
+ * which does not get through. */
+static void forge_write(struct sim_world *world, unsigned from, uint64_t epoch)
+{
+    struct wire_message message = {.type = sim_chance(world, 2) ? WIRE_DISCARD : WIRE_WRITE_ZEROES,
+                                   .tag = UINT64_MAX,
+                                   .epoch = epoch,
+                                   .range = {.length = REPLICA_BLOCK_BYTES}};
+
+    message.range.offset = (uint64_t)sim_below(world, 64) * REPLICA_BLOCK_BYTES;
+    net_block(world, 1u << (1 - from), 5 * MS);
+    net_forge(&world->host[from], &message);
+    world_run(world, MS);
+    net_cut(world);
+    world_run(world, 5 * MS); /* both have noticed */
+}
+
+static void run_forged_writes(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    write_some(world, 0, 4, 0, world->profile.sectors);
+    forge_write(world, 0, world->host[0].status.epoch - 1);
+    if (!expect(world, established, 10 * SECOND, "Established again"))
+        return;
+    forge_write(world, 0, world->host[0].status.epoch + 1);
+    if (!expect(world, established, 10 * SECOND, "Established again"))
+        return;
+    forge_write(world, 1, world->host[1].status.epoch); /* to the Primary */
+    if (!expect(world, established, 10 * SECOND, "Established again"))
+        return;
+    world->operator_off = true;
+    world->demoting = 0;
+    host_command(&world->host[0], COMMAND_DEMOTE, 0);
+    if (expect(world, both_secondary, SECOND, "a demotion"))
+        forge_write(world, 0, world->host[0].status.epoch); /* nobody is Primary */
+    operator_is_back(world);
+}
+
 const struct scenario scenarios_role[] = {
+    {"forged-writes", "writes under another epoch, or of a Secondary", run_forged_writes},
     {"handover-cut", "the link is lost during a handover, then power", run_handover_cut},
     {"handover-power", "power is lost right after a handover", run_handover_power},
     {"invalidate", "the Secondary's data are given up, and come anew", run_invalidate},

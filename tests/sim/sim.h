@@ -488,6 +488,8 @@ void net_closed(struct sim_host *host);
 void net_vanish(struct sim_host *host, bool silent);
 /* The host's stream is gone: what it owed on it need not be answered. */
 void net_forget_owed(struct sim_host *host);
+/* The host's peer gets this as if the host's core had sent it. */
+void net_forge(struct sim_host *host, const struct wire_message *message);
 void net_drain(struct sim_world *world); /* what is under way is lost */
 /* Of a message whose data are being read when the stream ends, some are in their place. */
 void net_arrive_in_part(struct sim_host *host, const struct sim_flight *flight);
@@ -510,11 +512,11 @@ void guest_complete(struct sim_host *host, void *cookie, int code);
 /* One request of a scenario; false when there is no room. */
 bool guest_issue(struct sim_host *host, enum replica_op op, bool fua, uint32_t first,
                  uint32_t count);
-/* The stamp of the request that a discard or write-zeroes of this range, given to the disk or to
- * the link, is about. */
 /* Somebody asks for what nobody may have: the disk of a node that is not Primary, or what lies
  * outside of a disk. */
 void guest_trespass(struct sim_host *host);
+/* The stamp of the request that a discard or write-zeroes of this range, given to the disk or to
+ * the link, is about. */
 uint32_t guest_stamp_of(struct sim_host *host, enum replica_op op, uint32_t first, uint32_t count,
                         bool link);
 
@@ -574,10 +576,10 @@ void oracle_guest_started(struct sim_host *host);
 void oracle_guest_moved(const struct sim_host *from, struct sim_host *to);
 /* What a step asks the peer for, and what it tells it of the guest. */
 void oracle_paced(struct sim_host *host, const struct action *list, uint32_t count);
-/* After each step: roles, directions, limits. `before` is the status before it. */
-void oracle_stepped(struct sim_host *host, const struct core_status *before);
 /* A command was answered with success: is that so? */
 void oracle_answered(struct sim_host *host, enum command_kind kind);
+/* After each step: roles, directions, limits. `before` is the status before it. */
+void oracle_stepped(struct sim_host *host, const struct core_status *before);
 /* Equal where they have to be; `strict`: nothing is under way, so everywhere. */
 void oracle_compare(struct sim_world *world, bool strict);
 void oracle_finish(struct sim_world *world);
