@@ -20,6 +20,7 @@
     X(alone_unrecorded, "guest writes go on alone before the loss is recorded")                   \
     X(alone_unmarked, "a write without a peer sets no out-of-sync bit")                           \
     X(flight_unmarked, "a write in flight when the peer is lost sets no out-of-sync bit")         \
+    X(piece_unmarked, "of a long discard no piece is marked after one that was")                  \
     X(unflushed_forgotten, "a write that both have is forgotten before it is flushed")            \
     X(start_cold, "a write starts before its activity-log transaction is on disk")                \
     X(half_hot, "of a write over two extents only the first need be in the activity log")         \

@@ -82,7 +82,7 @@ static void piece_over(struct core *core, struct request *request)
     }
     request_set_piece(request, end);
     request->generation++;
-    request->marked = false;
+    request->marked &= MUTANT(piece_unmarked);
     request->local = request->peer = LEG_NONE;
     request_queue_push(&core->admit, request, REQUEST_ADMIT);
 }

@@ -456,7 +456,35 @@ static void run_lives_on_in_the_past(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established, with the newer data");
 }
 
+/* Discards of many pieces while the peer is lost, found and lost again, and then loses power:
+ * what each piece has found counts for that piece alone. */
+static void run_long_discards(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    for (unsigned i = 0; i < 4 && !world->failed; i++) {
+        net_block(world, 3, (100 + sim_below(world, 100)) * MS);
+        for (uint32_t k = 0; k < 6; k++)
+            guest_issue(&world->host[0], REPLICA_OP_DISCARD, false, 128 * k, 128);
+        for (unsigned k = 0; k < 40 && !world->failed; k++) {
+            world_run(world, sim_below(world, 10) * MS);
+            if (guests_idle(world))
+                guest_issue(&world->host[0], REPLICA_OP_DISCARD, false, 64, 512);
+            if (sim_chance(world, 3))
+                net_cut(world);
+        }
+        if (!expect(world, guests_idle, 10 * SECOND, "answers to the discards"))
+            return;
+        if (sim_chance(world, 2)) {
+            host_crash(&world->host[1], true);
+            world->host[1].boot_at = world->now + MS;
+        }
+        expect(world, established, 10 * SECOND, "Established again");
+    }
+}
+
 const struct scenario scenarios_disk[] = {
+    {"long-discards", "discards in many pieces, and a peer that comes and goes", run_long_discards},
     {"resize-power", "power is lost as both hosts have switched to the larger metadata",
      run_resize_power},
     {"resize-cut", "one host has the new size when the other one or the link is lost",
