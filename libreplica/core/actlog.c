@@ -237,6 +237,8 @@ void actlog_confirm_end(struct actlog *log)
         return;
     log->confirming = false;
     line_move(log, LINE_COVERED, last);
+    if (MUTANT(confirm_frees_late))
+        line_move(log, LINE_UNCONFIRMED, log->slots[line_end(log, LINE_EVICTABLE)].previous);
 }
 
 void actlog_confirm_abort(struct actlog *log)

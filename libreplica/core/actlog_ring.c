@@ -130,7 +130,8 @@ void actlog_written(struct actlog *log)
             slot->state = SLOT_ON_DISK;
     }
     log->written_count = 0;
-    log->window += window_length(log->window, log->slot_count);
+    if (!MUTANT(window_stuck))
+        log->window += window_length(log->window, log->slot_count);
     if (log->window == log->slot_count)
         log->window = 0;
     log->sequence++;

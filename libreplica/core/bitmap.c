@@ -179,7 +179,7 @@ static uint64_t change_bits(struct bitmap *bitmap, uint64_t first, uint64_t end,
         unsigned here = change_word(bitmap, index, to ? word | mask : word & ~mask);
 
         if (here && !MUTANT(bits_not_dirty))
-            bitmap_mark_dirty(bitmap, index / WORDS_PER_BLOCK);
+            bitmap_mark_dirty(bitmap, MUTANT(first_block_dirty) ? 0 : index / WORDS_PER_BLOCK);
         changed += here;
         first = stop;
     }

@@ -32,9 +32,9 @@
     X(demoting_takes_more, "a request that comes during a demotion is begun")                     \
     X(inconsistent_read, "a guest reads from a disk that is not UpToDate")                        \
     X(read_goes_back, "a read of a disk that was a target goes behind what the peer has shown")   \
-    /* write.c, disks */                                                                          \
     X(secondary_serves, "a node that is not Primary takes a guest's request")                     \
     X(past_the_end, "a request may reach one sector past the end")                                \
+    /* write.c, disks */                                                                          \
     X(failed_write_passed_on, "on-io-error pass_on keeps a disk that has failed a write")         \
     /* loss.c, attach.c: a disk goes and comes */                                                 \
     X(takeover_unasked, "a Primary goes on without its disk before the peer has taken over")      \
@@ -68,9 +68,9 @@
     X(peer_flush_faked, "the peer acknowledges a flush that it does not make")                    \
     X(peer_overlap, "the peer does not hold back a write that overlaps one under way")            \
     X(peer_fua_lost, "a forced write is an ordinary one on the disk of the peer")                 \
-    /* role.c */                                                                                  \
     X(any_epoch_taken, "the peer takes a write under another epoch")                              \
     X(anyone_writes, "the peer takes a write of a node that is not Primary")                      \
+    /* role.c */                                                                                  \
     X(epoch_reused, "a promotion does not raise the epoch")                                       \
     X(primary_flag_forgotten, "nothing on disk says that the node is Primary")                    \
     X(promote_not_durable, "a node is Primary before its epoch is on disk")                       \
@@ -78,10 +78,10 @@
     X(grant_not_durable, "the peer grants the role before the epoch is on its disk")              \
     X(demote_undrained, "a demotion does not wait for the requests under way")                    \
     X(demote_unflushed, "a demotion does not wait for the flush of both nodes")                   \
+    X(demote_not_durable, "a demotion is over before Secondary is on disk")                       \
     X(discard_outlives, "connect --discard-my-data is good for every later divergence")           \
     X(refusal_unheard, "a node becomes Primary although its peer does not grant it")              \
     /* handover.c */                                                                              \
-    X(demote_not_durable, "a demotion is over before Secondary is on disk")                       \
     X(handover_unconfirmed, "the role is handed over before both nodes have flushed")             \
     X(handover_not_durable, "the role is handed over before Secondary is on disk")                \
     X(handover_keeps_role, "the giver of the role stays Primary")                                 \
@@ -131,12 +131,12 @@
     X(pause_ignored, "a target asks although the resync is paused")                               \
     X(pause_untold, "a new session does not tell that the resync is paused")                      \
     X(resume_unheard, "that the peer lets the resync go on is not heard")                         \
-    /* csums.c */                                                                                 \
-    X(same_unchecked, "the source calls every block equal that comes with a checksum")            \
-    /* pace.c */                                                                                  \
     /* session.c, detach.c */                                                                     \
     X(half_open_kept, "a new stream takes the place of an older one, and no loss is noted")       \
     X(detach_early, "detach is answered while I/O is under way")                                  \
+    /* csums.c */                                                                                 \
+    X(same_unchecked, "the source calls every block equal that comes with a checksum")            \
+    /* pace.c */                                                                                  \
     X(pace_ignored, "a resync asks as fast as it can, whatever its rates say")                    \
     X(guest_unseen, "a resync does not give way to the guest of its own node")                    \
     X(guest_untold, "an answer does not tell that the guest of its node is busy")                 \
@@ -153,12 +153,15 @@
     /* actlog.c */                                                                                \
     X(evicts_unconfirmed, "an extent leaves the activity log before both nodes have flushed it")  \
     X(pending_is_hot, "a second write of a cold extent does not wait for the activity log")       \
+    X(confirm_frees_late, "the end of a confirm frees what was put after it had begun")           \
     /* actlog_ring.c */                                                                           \
     X(hot_before_written, "an extent is hot when its transaction is submitted")                   \
     X(log_in_one_place, "activity-log transactions all go to the same block")                     \
+    X(window_stuck, "each transaction has the same window of the table")                          \
     /* bitmap.c */                                                                                \
     X(bits_not_dirty, "a bit that is set does not mark its block for writing")                    \
     X(last_block_unmarked, "the last block that a write touches in part is not marked")           \
+    X(first_block_dirty, "a bit marks the first block for writing, whichever it is in")           \
     /* liveness.c */                                                                              \
     X(dead_peer_waited_for, "a peer that answers no ping is waited for")                          \
     X(disk_hang_waited_for, "a disk that hangs is waited for")                                    \
