@@ -22,7 +22,7 @@ enum metadata_limits {
     METADATA_AL_EXTENTS_DEFAULT = 16,
     METADATA_AL_EXTENTS_MIN = 2,
     METADATA_AL_EXTENTS_MAX = 16,
-    METADATA_BITS_PER_BLOCK = 128 /* and a bitmap of several blocks, of which the rest is 0 */
+    METADATA_BITS_PER_BLOCK = 64 /* and a bitmap of several blocks, of which the rest is 0 */
 #else
     METADATA_AL_BLOCKS = 128, /* activity-log ring: 512 KiB; actlog.c says why so many */
     METADATA_AL_EXTENT_BYTES = 4194304,

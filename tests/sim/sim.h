@@ -39,7 +39,7 @@ enum sim_limits {
     SIM_PIECES = 2 * SIM_WRITES,
     SIM_DISK_OPS = 256,
     SIM_META_OPS = 32,
-    SIM_WINDOW_BYTES = 65536, /* of a device with internal metadata that is kept; and all of one
+    SIM_WINDOW_BYTES = 73728, /* of a device with internal metadata that is kept; and all of one
                                  that has external ones */
     SIM_WINDOWS = 3,
     SIM_META_BYTES = SIM_WINDOW_BYTES * SIM_WINDOWS,
