@@ -378,9 +378,12 @@ static void sent_write_ack(struct sim_host *host, const struct wire_message *mes
             (write->fua && host->disk.durable[i] < owed.stamp))
             sim_violation(world, "P1", "%c: acknowledges write %u, sector %u has %u",
                           'A' + host->index, owed.stamp, i, host->disk.visible[i]);
-    if (oracle->node_acked_count[host->index] < SIM_PIECES)
-        oracle->node_acked[host->index][oracle->node_acked_count[host->index]++] =
-            (struct sim_piece){owed.stamp, owed.first, owed.first + owed.count};
+    if (oracle->node_acked_count[host->index] == SIM_PIECES) {
+        sim_violation(world, "set-up", "more than %d pieces in one schedule", SIM_PIECES);
+        return;
+    }
+    oracle->node_acked[host->index][oracle->node_acked_count[host->index]++] =
+        (struct sim_piece){owed.stamp, owed.first, owed.first + owed.count};
     flight->stamp = owed.stamp;
     flight->first = owed.first;
     flight->end = owed.first + owed.count;

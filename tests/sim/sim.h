@@ -36,7 +36,7 @@ enum sim_limits {
     SIM_BUFFER_SECTORS = REPLICA_REQUEST_BYTES_MAX / REPLICA_SECTOR_BYTES,
     SIM_BUFFERS = 1024,
     SIM_WRITES = 2048, /* stamps of one schedule */
-    SIM_PIECES = 2 * SIM_WRITES,
+    SIM_PIECES = 8 * SIM_WRITES,
     SIM_DISK_OPS = 256,
     SIM_META_OPS = 32,
     SIM_WINDOW_BYTES = 73728, /* of a device with internal metadata that is kept; and all of one
@@ -112,8 +112,7 @@ struct sim_queue {
     uint32_t count, order;
 };
 
-/* ---- disks ------------------------------------------------------------------------------------
- */
+/* ---- disks ---- */
 
 struct sim_disk_op {
     uint64_t at; /* when it was asked */
@@ -165,8 +164,7 @@ struct sim_meta {
     struct sim_meta_op ops[SIM_META_OPS];
 };
 
-/* ---- link -------------------------------------------------------------------------------------
- */
+/* ---- link ---- */
 
 enum sim_flight_kind {
     FLIGHT_OPEN, /* the end of the handshake, on its way to the acceptor; stamp: its process */
@@ -207,8 +205,7 @@ struct sim_net {
     bool half_open_next; /* the next handshake ends on one side only */
 };
 
-/* ---- a host: process, shell, core --------------------------------------------------------------
- */
+/* ---- a host: process, shell, core ---- */
 
 enum { COMMANDS_MAX = 16 };
 
@@ -293,8 +290,7 @@ struct sim_host {
     bool makes_room; /* core_make_room runs: it takes memory */
 };
 
-/* ---- oracle ------------------------------------------------------------------------------------
- */
+/* ---- oracle ---- */
 
 struct sim_write {
     uint32_t first, count;
@@ -340,8 +336,7 @@ struct sim_oracle {
     uint64_t steps_at_now; /* steps since virtual time last moved */
 };
 
-/* ---- world --------------------------------------------------------------------------------------
- */
+/* ---- world ---- */
 
 struct sim_world {
     uint64_t now, random, seed;
@@ -378,8 +373,7 @@ struct sim_world {
     uint64_t steps_at_start; /* of this schedule, in counts.steps */
 };
 
-/* ---- world.c
- * -------------------------------------------------------------------------------------- */
+/* ---- world.c ---- */
 
 /* Errors: REPLICA_E_MEMORY. Ownership: freed with world_free. */
 int world_new(struct sim_world **world);
@@ -418,8 +412,7 @@ void buffer_hold(struct replica_buffer *buffer);
 void buffer_put(struct sim_world *world, struct replica_buffer *buffer);
 uint32_t *buffer_stamps(struct sim_world *world, const struct replica_buffer *buffer);
 
-/* ---- host.c: the shell
- * ---------------------------------------------------------------------------- */
+/* ---- host.c: the shell ---- */
 
 void host_boot(struct sim_host *host);
 /* The process dies; with `power` the disks lose their caches and the peer is not told. */
@@ -431,8 +424,7 @@ bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags)
 bool host_commanded(const struct sim_host *host, enum command_kind kind);
 struct sim_host *host_peer(struct sim_host *host);
 
-/* ---- disk.c, meta.c
- * --------------------------------------------------------------------------------- */
+/* ---- disk.c, meta.c ---- */
 
 void disk_reset(struct sim_host *host, uint32_t content);
 void disk_submit(struct sim_host *host, const struct action *action);
@@ -451,8 +443,7 @@ const struct metadata_superblock *meta_truth(struct sim_host *host);
 /* Does a durable mark (bitmap, activity log, full-sync flag) cover this sector? */
 bool meta_marked(struct sim_host *host, uint32_t sector);
 
-/* ---- grow.c: devices that get larger
- * ---------------------------------------------------------------------------------------------- */
+/* ---- grow.c: devices that get larger ---- */
 
 void grow_reset(struct sim_host *host);
 int grow_plan(struct sim_host *host, uint64_t data_bytes, struct metadata_layout *layout);
@@ -473,8 +464,7 @@ uint32_t grow_sectors(const struct sim_host *host); /* what a guest sees */
 uint32_t grow_common(const struct sim_world *world);
 void grow_finish(struct sim_world *world);
 
-/* ---- net.c
- * --------------------------------------------------------------------------------------- */
+/* ---- net.c ---- */
 
 void net_reset(struct sim_world *world);
 void net_send(struct sim_host *host, const struct action *action);
@@ -501,8 +491,7 @@ void net_block(struct sim_world *world, unsigned mask, uint64_t time); /* black 
 void net_unblock(struct sim_world *world, unsigned mask);
 void net_slow(struct sim_world *world, unsigned sender, uint64_t time);
 
-/* ---- guest.c
- * ----------------------------------------------------------------------------------------- */
+/* ---- guest.c ---- */
 
 void guest_start(struct sim_host *host);
 void guest_stop(struct sim_host *host); /* it dies; what it asked for is in the stars */
@@ -520,8 +509,7 @@ void guest_trespass(struct sim_host *host);
 uint32_t guest_stamp_of(struct sim_host *host, enum replica_op op, uint32_t first, uint32_t count,
                         bool link);
 
-/* ---- operator.c, fault.c
- * ------------------------------------------------------------------------------- */
+/* ---- operator.c, fault.c ---- */
 
 void operator_look(struct sim_world *world);
 void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t flags, int code,
@@ -529,8 +517,7 @@ void operator_answered(struct sim_host *host, enum command_kind kind, uint32_t f
 /* True when no acknowledged write can be lost by making this host Primary. */
 bool operator_safe(struct sim_host *host);
 
-/* ---- admin.c: what is typed at any moment, and what the handlers' scripts do
- * ---------------------------------------------------------------------------------------------- */
+/* ---- admin.c: what is typed at any moment, and what the handlers' scripts do ---- */
 
 void admin_invalidate(struct sim_host *host);
 void admin_invalidate_remote(struct sim_host *host);
@@ -542,8 +529,7 @@ void fault_plan(struct sim_world *world); /* when the next one comes */
 void fault_next(struct sim_world *world);
 void fault_heal(struct sim_world *world); /* no more of them; what is broken is repaired */
 
-/* ---- migrate.c
- * ---------------------------------------------------------------------------------------- */
+/* ---- migrate.c ---- */
 
 /* Suspends the guest that runs and moves it to the other host, if nothing else is going on. */
 void migrate_begin(struct sim_world *world);
@@ -556,8 +542,7 @@ void migrate_asked(struct sim_host *host, uint32_t number, bool take_back);
 void migrate_answer(struct sim_host *host, uint32_t number);
 void migrate_ended(struct sim_host *host, uint32_t number, bool gone);
 
-/* ---- oracle.c, oracle_pair.c
- * ----------------------------------------------------------------------------------------- */
+/* ---- oracle.c, oracle_pair.c ---- */
 
 void oracle_reset(struct sim_world *world);
 uint32_t oracle_write(struct sim_host *host, enum replica_op op, bool fua, uint32_t first,
@@ -587,14 +572,12 @@ void oracle_finish(struct sim_world *world);
 bool oracle_loss_recorded(struct sim_host *host);
 void oracle_floor_raise(struct sim_oracle *oracle, unsigned host, uint32_t sector, uint32_t stamp);
 
-/* ---- mutants.c
- * ----------------------------------------------------------------------------------------- */
+/* ---- mutants.c ---- */
 
 void mutants_list(void);
 bool mutants_select(const char *name); /* false: there is none of this name */
 
-/* ---- schedule.c, scenario.c
- * --------------------------------------------------------------------------- */
+/* ---- schedule.c, scenario.c ---- */
 
 /* One random schedule. 0, or REPLICA_E_STATE with the violation in world->failure. */
 int schedule_run(struct sim_world *world, uint64_t seed);
