@@ -30,10 +30,22 @@ static void oracle_unsee(struct sim_host *host, const uint32_t *left)
             seen[i] = left[i];
 }
 
-/* The peer had the only copy, and its power may be gone: what was read from it may be gone too. */
+/* The peer had the only copy, and its power may be gone: what was read from it may be gone too, and
+ * a read that waits for it finds what is left. */
 static void oracle_robbed(struct sim_host *host)
 {
-    oracle_unsee(host, host_peer(host)->disk.visible);
+    const uint32_t *left = host_peer(host)->disk.visible;
+
+    oracle_unsee(host, left);
+    for (uint32_t i = 0; i < SIM_GUEST_DEPTH; i++) {
+        struct sim_request *request = &host->guest.request[i];
+
+        if (!request->used || request->op != REPLICA_OP_READ)
+            continue;
+        for (uint32_t k = 0; k < request->count; k++)
+            if (request->floor[k] > left[request->first + k])
+                request->floor[k] = left[request->first + k];
+    }
 }
 
 /* A Primary whose own disk was still a target: its guest's writes counted as the peer's alone. It
@@ -289,7 +301,8 @@ static bool is_robbed(const struct core_status *before, const struct core_status
     return now->role == REPLICA_ROLE_PRIMARY && before->role == REPLICA_ROLE_PRIMARY &&
            before->disk < REPLICA_DISK_CONSISTENT &&
            before->connection == REPLICA_CONNECTION_CONNECTED &&
-           before->replication != REPLICA_REPLICATION_WF_BITMAP_T && /* nothing went over yet */
+           before->replication != REPLICA_REPLICATION_OFF && /* a handshake: nothing went over */
+           before->replication != REPLICA_REPLICATION_WF_BITMAP_T &&
            before->replication != REPLICA_REPLICATION_WF_BITMAP_S &&
            now->connection != REPLICA_CONNECTION_CONNECTED;
 }
