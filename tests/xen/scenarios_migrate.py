@@ -6,7 +6,9 @@ nothing and notices a pause at most; a migration that fails leaves the guest
 where it was, and says why where `xl migrate` was typed.
 """
 
+import concurrent.futures
 import re
+import time
 
 from lab import scenario
 from scenarios_disk import disk_size, expect_same
@@ -143,6 +145,87 @@ def migrate_fault(lab):
     guest.stop_stamping(load)
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
     expect_same(lab, resource, size)
+
+
+# Whose process is killed, or what happens to the cable, in the middle.
+FAULTS = ("source's process", "target's process", "both processes",
+          "target's xl", "cable")
+# A migration takes so long under load, in seconds.
+MIGRATION = 40
+
+
+@scenario("migrate-struck", product=True, only_ours=True, seconds=600)
+def migrate_struck(lab):
+    """A fault at any point of a migration: one guest, nowhere an error, no loss."""
+    chance = lab.chance()
+    pair, resource, guest, size, load = start_writing(lab)
+    for _ in range(20 if lab.long else 2):
+        source, target = guest.host, pair.other(guest.host)
+        kind = chance.choice(FAULTS)
+        # An xl that dies after its last word leaves it to a person which of the
+        # two guests is to go on.
+        late = kind != "target's xl" and chance.random() < 0.7
+        moment = chance.random() * (1 if late else MIGRATION)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            moving = pool.submit(guest.migrate, target, check=False)
+            if late:
+                wait_for_handover(target)
+            concurrent.futures.wait([moving], moment)
+            strike(resource, kind, source, target, chance.random() * 8)
+            result = moving.result()
+        for host in pair.hosts:
+            resource.up(host)
+        clear_incoming(target)
+        resource.wait_healthy()
+        homes = [host for host in pair.hosts if runs_on(host)]
+        lab.check(len(homes) == 1, f"the guest is on {len(homes)} hosts")
+        guest.host = homes[0]
+        lab.say(f"{kind}, {moment:.1f} s into the "
+                f"{'handover' if late else 'migration'}: xl migrate ended "
+                f"with {result.code}, the guest is on {guest.host.name}")
+        expect_roles(lab, resource, guest.host)
+        guest.wait_writes(50, 90)
+        lab.check(not guest.journal.errors,
+                  f"the guest saw errors: {guest.journal.errors[:5]}")
+    guest.stop_stamping(load)
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+    expect_same(lab, resource, size)
+    expect_one_primary(lab, pair)
+
+
+def strike(resource, kind, source, target, seconds):
+    """One of FAULTS; the cable is cut for so long."""
+    if kind == "cable":
+        resource.pair.cut_link()
+        time.sleep(seconds)  # the length of the fault, not a wait
+        resource.pair.restore_link()
+        return
+    if kind == "target's xl":
+        # By its path: the word stands in the shell's command line, too.
+        target.run("pkill -9 -f '^/[^ ]*/xl migrate-receive'", check=False)
+        return
+    for host, kinds in ((source, ("source's process", "both processes")),
+                        (target, ("target's process", "both processes"))):
+        if kind in kinds:
+            host.run(f"kill -9 {resource.pid(host)}")
+    for host in (source, target):
+        resource.up(host)
+
+
+def wait_for_handover(target):
+    """Until the guest's disk is asked for; that is when its memory is there."""
+    target.run("timeout 200 sh -c 'until xenstore-ls "
+               "/local/domain/0/backend/vbd 2>/dev/null | grep -q state; "
+               "do :; done'", 240)
+
+
+def clear_incoming(host):
+    """What an xl that was killed leaves behind, as an admin removes it."""
+    host.run("xl destroy vm1--incoming 2>/dev/null || true")
+
+
+def runs_on(host):
+    return host.run("xl domid vm1", check=False).code == 0
 
 
 @scenario("save-restore", product=True, only_ours=True, seconds=300)

@@ -12,7 +12,8 @@ import threading
 from lab import scenario
 from scenarios_disk import expect_same
 from scenarios_harness import expect_clean
-from scenarios_migrate import expect_one_primary, expect_roles, start_writing
+from scenarios_migrate import (expect_one_primary, expect_roles, runs_on,
+                               start_writing)
 
 MOVES = 6
 
@@ -97,10 +98,6 @@ def cut_in_migration(lab):
     guest.stop_stamping(load)
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
     expect_same(lab, resource, size)
-
-
-def runs_on(host):
-    return host.run("xl domid vm1", check=False).code == 0
 
 
 def tell(lab, pair, resource, when):
