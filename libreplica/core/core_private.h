@@ -175,6 +175,7 @@ void session_violation(struct core *core, const char *what);
 bool session_live(const struct core *core);
 bool session_handshaking(const struct core *core);
 void session_send_state(struct core *core);
+/* What a STATE says of this node's data: super.generation, or what its peer bears for it. */
 struct generation session_generation(const struct core *core);
 /* Is there room for another request of so many bytes in the peer's window? */
 bool session_window(const struct core *core, uint32_t bytes);
@@ -200,6 +201,7 @@ void verdict_prepare(struct core *core);
 void verdict_become_uptodate(struct core *core);
 /* Both are Primary; the session is about to end. Tells the handlers. */
 void verdict_two_primaries(struct core *core);
+/* Of the two STATEs: a Primary without a disk meets the node that it lived from, unchanged. */
 bool verdict_lives_on(const struct core *core);
 void verdict_handler_done(struct core *core, const struct event *event);
 

@@ -338,7 +338,7 @@ struct loss {
     uint64_t since; /* when a Primary lost its peer, or took the role without it; 0: has it */
     uint64_t ticket;
     uint32_t generation; /* of the question to the peer */
-    uint64_t uuid;       /* in it */
+    uint64_t uuid;       /* in it; without a disk, what the peer bears for us. 0: none does */
     bool refused;        /* a detach: the answer was no */
     bool unflushed;      /* the peer went with writes that only it had: the next flush fails */
     bool last_copy;      /* a Primary's disk failed, and no other has all that it had */

@@ -425,7 +425,8 @@ void session_go_live(struct core *core)
     session->discard &= MUTANT(discard_outlives); /* a later divergence is another one */
     core->mode = MODE_REPLICATE;
     loss_over(core);
-    if (session->side == SYNC_NONE && session->same) { /* the peer has forgotten that we are not */
+    /* A node may have forgotten that it is UpToDate, and its peer has not; one may have no disk. */
+    if (session->side == SYNC_NONE && session->same) {
         if (core_has_disk(core)) {
             verdict_become_uptodate(core);
             persist_super(core);

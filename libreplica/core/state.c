@@ -33,6 +33,12 @@ struct rule {
     const char *text;
 };
 
+static const char no_disk[] =
+    "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm attach %r`";
+static const char guest_of_peer[] =
+    "%r: the guest on %p lives from the disk of %n; make that of %p UpToDate first (attach, "
+    "wait-sync); with --force the guest gets errors";
+
 static const struct rule rules[] = {
     {COMMAND_ATTACH, 0, ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: its disk is attached already"},
@@ -52,10 +58,9 @@ static const struct rule rules[] = {
      "%r: %n is connecting or resyncing: wait for that (tapdrbdadm wait-sync %r)"},
 
     {COMMAND_CONNECT, BIT(REPLICA_ROLE_SECONDARY), NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE,
-     "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm attach %r`"},
+     no_disk},
     {COMMAND_CONNECT, 0, NO_DISK & ~(unsigned)BIT(REPLICA_DISK_DISKLESS), 0, 0, 0, 0, 0,
-     REPLICA_E_STATE,
-     "%r: no disk is attached on %n; look into the log for why, then `tapdrbdadm attach %r`"},
+     REPLICA_E_STATE, no_disk},
 
     {COMMAND_CONNECT, BIT(REPLICA_ROLE_PRIMARY), 0, 0, 0, 0, COMMAND_DISCARD_MY_DATA, 0,
      REPLICA_E_STATE,
@@ -67,13 +72,9 @@ static const struct rule rules[] = {
      "--force"},
     {COMMAND_DISCONNECT, BIT(REPLICA_ROLE_SECONDARY), 0, CONNECTED,
      ~(unsigned)BIT(REPLICA_DISK_UPTODATE), BIT(REPLICA_ROLE_PRIMARY), 0, COMMAND_FORCE,
-     REPLICA_E_NOT_UPTODATE,
-     "%r: the guest on %p lives from the disk of %n; make that of %p UpToDate first (attach, "
-     "wait-sync), or disconnect --force and the guest gets errors"},
+     REPLICA_E_NOT_UPTODATE, guest_of_peer},
     {COMMAND_DOWN, BIT(REPLICA_ROLE_SECONDARY), 0, CONNECTED, ~(unsigned)BIT(REPLICA_DISK_UPTODATE),
-     BIT(REPLICA_ROLE_PRIMARY), 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE,
-     "%r: the guest on %p lives from the disk of %n; make that of %p UpToDate first (attach, "
-     "wait-sync), or down --force and the guest gets errors"},
+     BIT(REPLICA_ROLE_PRIMARY), 0, COMMAND_FORCE, REPLICA_E_NOT_UPTODATE, guest_of_peer},
 
     {COMMAND_PROMOTE, 0, NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_NOT_UPTODATE,
      "%r: %n has no disk; replace it and attach it (tapdrbdadm attach %r), or use %p"},

@@ -269,11 +269,10 @@ bool verdict_lives_on(const struct core *core)
     const struct wire_state *ours = &core->session.ours, *theirs = &core->session.state;
     bool here = core->role == REPLICA_ROLE_PRIMARY && core->disk == REPLICA_DISK_DISKLESS;
     bool there = theirs->role == REPLICA_ROLE_PRIMARY && theirs->disk == REPLICA_DISK_DISKLESS;
-    uint64_t current = ours->generation.current & ~(uint64_t)1;
 
     if (here == there || theirs->data_bytes != core->size)
         return false;
-    if ((current == 0 || current != (theirs->generation.current & ~(uint64_t)1)) &&
+    if (!lineage_same(ours->generation.current, theirs->generation.current) &&
         !MUTANT(lives_on_anywhere))
         return false;
     return here ? theirs->role == REPLICA_ROLE_SECONDARY && is_usable(theirs->disk)

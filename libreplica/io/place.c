@@ -52,25 +52,6 @@ static int print_file(const struct place *place, int fd)
     return fclose(file) == 0 && good ? 0 : -1;
 }
 
-/* The new name is durable too. */
-static int sync_directory(const char *path)
-{
-    char directory[sizeof((struct place *)0)->path];
-    char *slash;
-    int fd, result;
-
-    (void)snprintf(directory, sizeof directory, "%s", path);
-    slash = strrchr(directory, '/');
-    if (slash)
-        *slash = '\0';
-    fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    result = fsync(fd);
-    close(fd);
-    return result;
-}
-
 static int write_file(const struct place *place, struct replica_error *error)
 {
     char fresh[sizeof place->path + 8];
@@ -79,7 +60,7 @@ static int write_file(const struct place *place, struct replica_error *error)
     (void)snprintf(fresh, sizeof fresh, "%s.new", place->path);
     fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || print_file(place, fd) != 0 || rename(fresh, place->path) != 0 ||
-        sync_directory(place->path) != 0)
+        place_sync(place->path) != 0)
         return err_set(error, REPLICA_E_SYSTEM, "%s: %s", place->path, strerror(errno));
     return 0;
 }
@@ -137,7 +118,7 @@ int place_find(struct place *place, const char *directory, const char *resource,
         return err_set(error, REPLICA_E_MEMORY, "out of memory");
     *place = (struct place){0};
     (void)mkdir(directory, 0755);
-    (void)snprintf(place->path, sizeof place->path, "%s/%s.place", directory, resource);
+    place_path(directory, resource, place->path);
     read_file(place);
     uuid = look_at(disk, disk_bytes(disk), memory, slot);
     known =

@@ -12,12 +12,13 @@
 #define IO_PLACE_H
 
 #include "disk.h"
+#include "place_note.h"
 #include "libreplica/core/metadata.h"
 
 enum { PLACE_SIZES = 8 };
 
 struct place {
-    char path[600];
+    char path[PLACE_PATH_MAX];
     uint64_t device_uuid; /* of the metadata; 0: none found */
     uint64_t bytes[PLACE_SIZES];
     unsigned count;

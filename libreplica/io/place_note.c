@@ -17,10 +17,22 @@ const char *place_directory(const char *run_dir)
     return strcmp(run_dir, RUNSTATEDIR "/tapdrbd") == 0 ? LOCALSTATEDIR "/lib/tapdrbd" : run_dir;
 }
 
-static int sync_directory(const char *path)
+void place_path(const char *directory, const char *resource, char path[PLACE_PATH_MAX])
 {
-    int result, fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    (void)snprintf(path, PLACE_PATH_MAX, "%s/%s.place", directory, resource);
+}
 
+int place_sync(const char *path)
+{
+    char directory[PLACE_PATH_MAX];
+    char *slash;
+    int fd, result;
+
+    (void)snprintf(directory, sizeof directory, "%s", path);
+    slash = strrchr(directory, '/');
+    if (slash)
+        *slash = '\0';
+    fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -1;
     result = fsync(fd);
@@ -30,10 +42,10 @@ static int sync_directory(const char *path)
 
 int place_forget(const char *directory, const char *resource, struct replica_error *error)
 {
-    char path[600];
+    char path[PLACE_PATH_MAX];
 
-    (void)snprintf(path, sizeof path, "%s/%s.place", directory, resource);
-    if (unlink(path) == 0 ? sync_directory(directory) == 0 : errno == ENOENT)
+    place_path(directory, resource, path);
+    if (unlink(path) == 0 ? place_sync(path) == 0 : errno == ENOENT)
         return 0;
     return err_set(error, REPLICA_E_SYSTEM,
                    "%s: %s: remove it, for it says where the metadata were before", path,

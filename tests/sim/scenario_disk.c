@@ -285,17 +285,23 @@ static bool nothing_left_to_sync(const struct sim_world *world)
     return syncing(world) && world->host[0].status.out_of_sync_bytes == 0;
 }
 
+/* A's guest goes on through B, and the operator looks away. False: it failed. */
+static bool start_and_detach(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return false;
+    world->operator_off = true;
+    host_command(&world->host[0], COMMAND_DETACH, 0);
+    return expect(world, diskless, SECOND, "the end of a detach");
+}
+
 /* A Primary's disk becomes UpToDate while it is slow with a write that the guest has read through
  * the peer already: what was seen once is seen ever after. */
 static void run_read_after_sync(struct sim_world *world)
 {
     struct sim_host *primary = &world->host[0];
 
-    if (!pair_start(world, START_IN_SYNC))
-        return;
-    world->operator_off = true;
-    host_command(primary, COMMAND_DETACH, 0);
-    if (!expect(world, diskless, SECOND, "the end of a detach"))
+    if (!start_and_detach(world))
         return;
     host_command(primary, COMMAND_PAUSE_SYNC, 0);
     host_command(primary, COMMAND_ATTACH, 0);
@@ -432,11 +438,7 @@ static void run_lives_on_in_the_past(struct sim_world *world)
 {
     struct sim_host *primary = &world->host[0];
 
-    if (!pair_start(world, START_IN_SYNC))
-        return;
-    world->operator_off = true;
-    host_command(primary, COMMAND_DETACH, 0);
-    if (!expect(world, diskless, SECOND, "the end of a detach"))
+    if (!start_and_detach(world))
         return;
     host_command(primary, COMMAND_ATTACH, 0);
     if (!expect(world, established, 10 * SECOND, "the end of its resync"))
