@@ -495,10 +495,32 @@ START_TEST(test_does_not_live_on_in_the_past)
 }
 END_TEST
 
+/* What A says of its disk in a handshake stays true to its end: an attach that begins there would
+ * never learn of the generation under which B has the data (P8). */
+START_TEST(test_no_attach_while_connecting)
+{
+    struct pair *pair = diskless();
+
+    pair->node[PAIR_B].hold = HOLD_FLUSH;
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_run(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), REPLICA_E_BUSY);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_DISKLESS);
+    pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    pair_advance(pair, 30ull * PAIR_SECOND);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_int_eq(memcmp(pair->node[PAIR_A].data, pair->node[PAIR_B].data, DATA_BYTES), 0);
+    pair_free(pair);
+}
+END_TEST
+
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy,
           test_failed_disk_is_gone, test_no_confirm_after_the_demotion,
           test_no_grant_while_attaching, test_the_only_disk_stays, test_lives_on_after_the_link,
           test_lives_on_after_the_process, test_lives_on_after_the_operator,
-          test_does_not_live_on_elsewhere, test_does_not_live_on_in_the_past)
+          test_does_not_live_on_elsewhere, test_does_not_live_on_in_the_past,
+          test_no_attach_while_connecting)
