@@ -203,10 +203,24 @@ void grow_look_elsewhere(struct core *core)
     exchange_place(core, &core->grow.former);
 }
 
+/* What metadata leave behind stays in the way of a later --assume-clean while it is not inside of
+ * the data. Each place is farther out than the one before. */
+static void note_stale(struct core *core)
+{
+    const struct grow *grow = &core->grow;
+    uint64_t *end = &core->super.stale_end;
+
+    if (grow->moves && !MUTANT(stale_forgotten))
+        *end = core->super.layout.slot[METADATA_SLOTS - 1] + METADATA_BLOCK_BYTES;
+    if (*end <= grow->layout.data_bytes)
+        *end = 0;
+}
+
 void grow_switch(struct core *core)
 {
     struct grow *grow = &core->grow;
 
+    note_stale(core);
     core->super.layout = grow->layout;
     core->super.peer_bytes = grow->layout.data_bytes;
     grow->former.meta_bytes = 0;

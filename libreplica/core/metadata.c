@@ -257,6 +257,7 @@ void metadata_encode(const struct metadata_superblock *superblock, uint8_t *bloc
     bytes_put32(&writer, superblock->flags);
     bytes_put32(&writer, 0);
     bytes_put64(&writer, superblock->peer_bytes);
+    bytes_put64(&writer, superblock->stale_end);
     bytes_put32(&crc, block_crc(block));
 }
 
@@ -287,6 +288,7 @@ static bool read_fields(struct bytes_reader *reader, struct metadata_superblock 
     superblock->flags = bytes_get32(reader);
     reserved = bytes_get32(reader);
     superblock->peer_bytes = bytes_get64(reader);
+    superblock->stale_end = bytes_get64(reader);
     return reserved == 0 && bytes_zero(reader->next, (size_t)(reader->end - reader->next));
 }
 
@@ -349,7 +351,8 @@ static int check_fields(const struct metadata_superblock *superblock,
     if (superblock->flags & ~(uint32_t)METADATA_FLAGS_ALL)
         return err_set(error, REPLICA_E_METADATA, "metadata with unknown flags 0x%" PRIx32,
                        superblock->flags);
-    if (!layout_sound(&superblock->layout, device_bytes))
+    if (!layout_sound(&superblock->layout, device_bytes) ||
+        superblock->stale_end % METADATA_BLOCK_BYTES || superblock->stale_end > device_bytes)
         return err_set(error, REPLICA_E_METADATA,
                        "metadata whose layout does not fit a device of %" PRIu64 " bytes",
                        device_bytes);

@@ -77,6 +77,7 @@ struct metadata_superblock {
     uint32_t flags; /* enum metadata_flags */
     uint32_t al_extents;
     uint64_t peer_bytes; /* size the peer last agreed to, 0 before the first connection */
+    uint64_t stale_end;  /* metadata have left their old place, behind the data, up to here; or 0 */
 };
 
 /* Plans a layout. `device_bytes` is the size of the metadata device. With `internal` the data

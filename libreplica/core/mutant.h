@@ -173,6 +173,7 @@
     X(grow_not_durable, "the new size counts before its superblock is on disk")                   \
     /* resize.c */                                                                                \
     X(size_before_follower, "a new size counts before the follower has it on disk")               \
+    X(stale_forgotten, "old metadata that stay behind the data are forgotten")                    \
     X(stale_is_clean, "--assume-clean leaves the places of the old metadata as they are")         \
     X(switching_is_uptodate, "a follower that takes a new size counts as having its contents")    \
     X(resize_forgotten, "a leader whose disk fails takes no answer of its follower any more")     \

@@ -250,7 +250,7 @@ int resize_weigh(struct core *core, const struct event *event, struct replica_er
     core->device_bytes = event->measured.data_bytes / REPLICA_BLOCK_BYTES * REPLICA_BLOCK_BYTES;
     resize->most = most;
     resize->meta_bytes = event->measured.meta_bytes;
-    resize->stale_end = 0;
+    resize->stale_end = core->super.stale_end;
     if (metadata_is_internal(layout) && most > layout->data_bytes &&
         metadata_grow(layout, resize->meta_bytes, most, &grown, NULL) == 0 &&
         metadata_moves(layout, &grown))

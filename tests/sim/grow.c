@@ -108,7 +108,7 @@ static void leave_metadata(struct sim_host *host)
 
     if (!is_internal(host) || !grow_find(host, slot, &found))
         return;
-    for (uint64_t i = found.layout.data_bytes / REPLICA_SECTOR_BYTES;
+    for (uint64_t i = found.layout.bitmap_offset / REPLICA_SECTOR_BYTES;
          i < (slot[METADATA_SLOTS - 1] + METADATA_BLOCK_BYTES) / REPLICA_SECTOR_BYTES; i++)
         host->disk.visible[i] = host->disk.durable[i] = 3 + host->index;
 }
@@ -137,20 +137,33 @@ void grow_device(struct sim_host *host, uint32_t windows)
         device_grows(host, sectors);
 }
 
+/* To all that there is, or to a little more than now: metadata that move then leave their old place
+ * behind the data. */
+static void type_resize(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    uint32_t flags = world->profile.clean && sim_chance(world, 2) ? COMMAND_ASSUME_CLEAN : 0;
+    uint64_t bytes = 0;
+
+    if (sim_chance(world, 3))
+        bytes =
+            host->status.data_bytes + (1 + sim_below(world, 12)) * (uint64_t)REPLICA_BLOCK_BYTES;
+    host_command_at(host, COMMAND_RESIZE, flags, bytes);
+}
+
 /* Mostly both hosts' devices grow and then somebody types resize, somewhere; or it is forgotten, or
  * typed too early. */
 void grow_now(struct sim_world *world)
 {
     struct sim_host *typed = &world->host[sim_below(world, SIM_HOSTS)];
     uint32_t windows = 1 + sim_below(world, 3);
-    uint32_t flags = world->profile.clean && sim_chance(world, 2) ? COMMAND_ASSUME_CLEAN : 0;
     bool all = !sim_chance(world, 8);
 
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         if (all || i == typed->index)
             grow_device(&world->host[i], windows);
     if (typed->up && typed->attached && !typed->frozen)
-        host_command(typed, COMMAND_RESIZE, flags);
+        type_resize(typed);
 }
 
 /* Whoever has grown the devices types it again until it works. */
@@ -161,8 +174,7 @@ void grow_look(struct sim_host *host)
 
     if (host->device_sectors > needs && host->commands == 0 && sim_chance(world, 12) &&
         host->status.replication == REPLICA_REPLICATION_ESTABLISHED)
-        host_command(host, COMMAND_RESIZE,
-                     world->profile.clean && sim_chance(world, 2) ? COMMAND_ASSUME_CLEAN : 0);
+        type_resize(host);
 }
 
 void grow_measure(struct sim_host *host, uint32_t serial)

@@ -105,7 +105,7 @@ bool host_commanded(const struct sim_host *host, enum command_kind kind)
     return false;
 }
 
-bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags)
+bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t flags, uint64_t start)
 {
     struct event event = {.kind = EVENT_COMMAND};
 
@@ -117,11 +117,17 @@ bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags)
         TRACE(host->world, "%c: command %d flags %x", 'A' + host->index, (int)kind, flags);
         event.command.kind = kind;
         event.command.flags = flags;
+        event.command.start = start;
         event.command.cookie = &host->command[i];
         host_event(host, &event);
         return true;
     }
     return false;
+}
+
+bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags)
+{
+    return host_command_at(host, kind, flags, 0);
 }
 
 static void host_answer(struct sim_host *host, const struct action *action)

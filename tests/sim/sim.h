@@ -421,6 +421,7 @@ void host_crash(struct sim_host *host, bool power);
 void host_end(struct sim_host *host);
 void host_event(struct sim_host *host, struct event *event);
 bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags);
+bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t flags, uint64_t start);
 bool host_commanded(const struct sim_host *host, enum command_kind kind);
 struct sim_host *host_peer(struct sim_host *host);
 

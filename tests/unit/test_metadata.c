@@ -114,6 +114,7 @@ static struct metadata_superblock sample(void)
         .flags = METADATA_CONSISTENT | METADATA_WAS_UPTODATE | METADATA_CRASHED_PRIMARY,
         .al_extents = METADATA_AL_EXTENTS_DEFAULT,
         .peer_bytes = GIB / 2,
+        .stale_end = 64 * BLOCK,
     };
 }
 
@@ -123,13 +124,13 @@ START_TEST(test_golden_superblock)
     uint8_t block[BLOCK], golden[BLOCK] = {0};
     size_t used;
 
-    used = unit_hex("544150445242440101000000a1cc7d590500000000000000efcdab8967452301"
+    used = unit_hex("5441504452424401010000005514652e0500000000000000efcdab8967452301"
                     "0000000000000000001000000000000000200000000000008000000021190000"
                     "0020080000000000004000000000000000000020000000000010000000004000"
                     "a100000000000000b200000000000000c300000000000000d400000000000000"
-                    "090000000000000043000000000000000000002000000000",
+                    "0900000000000000430000000000000000000020000000000000040000000000",
                     golden, sizeof golden);
-    ck_assert_uint_eq(used, 152);
+    ck_assert_uint_eq(used, 160);
     metadata_encode(&superblock, block);
     ck_assert_mem_eq(block, golden, BLOCK);
 }
@@ -148,6 +149,7 @@ START_TEST(test_round_trip)
     ck_assert_uint_eq(found.flags, superblock.flags);
     ck_assert_uint_eq(found.al_extents, superblock.al_extents);
     ck_assert_uint_eq(found.peer_bytes, superblock.peer_bytes);
+    ck_assert_uint_eq(found.stale_end, superblock.stale_end);
     ck_assert_mem_eq(&found.generation, &superblock.generation, sizeof found.generation);
     ck_assert_mem_eq(&found.layout, &superblock.layout, sizeof found.layout);
     metadata_encode(&found, again);
@@ -215,6 +217,7 @@ START_TEST(test_impossible_numbers)
 {
     enum { VERSION = 8, SLOT0 = 32, SLOT1 = 40, AL = 48, AL_BLOCKS = 56, EXTENTS = 60 };
     enum { BITMAP = 64, BITMAP_BYTES = 72, DATA = 80, UNIT = 88, FLAGS = 136, RESERVED = 140 };
+    enum { STALE = 152 };
 
     ck_assert_int_eq(decode_patched(VERSION, METADATA_VERSION, 4), 0);
     ck_assert_int_eq(decode_patched(VERSION, METADATA_VERSION + 1, 4), REPLICA_E_METADATA);
@@ -234,6 +237,8 @@ START_TEST(test_impossible_numbers)
     ck_assert_int_eq(decode_patched(BITMAP, (DEVICE_BLOCKS - 3) * BLOCK, 8), REPLICA_E_METADATA);
     ck_assert_int_eq(decode_patched(BITMAP_BYTES, 5 * BLOCK, 8), REPLICA_E_METADATA);
     ck_assert_int_eq(decode_patched(BITMAP_BYTES, 3 * BLOCK, 8), REPLICA_E_METADATA);
+    ck_assert_int_eq(decode_patched(STALE, 1, 8), REPLICA_E_METADATA);
+    ck_assert_int_eq(decode_patched(STALE, (DEVICE_BLOCKS + 1) * BLOCK, 8), REPLICA_E_METADATA);
     ck_assert_int_eq(decode_patched(DATA, 0, 8), REPLICA_E_METADATA);
     ck_assert_int_eq(decode_patched(DATA, GIB / 2 - 512, 8), REPLICA_E_METADATA);
     ck_assert_int_eq(decode_patched(DATA, GIB / 2 - BLOCK, 8), 0);

@@ -123,6 +123,37 @@ START_TEST(test_assume_clean)
 }
 END_TEST
 
+/* Metadata that moved past the data of a size by hand: what they left is no data of the guest's
+ * when the disk grows over it, a restart later. */
+START_TEST(test_assume_clean_later)
+{
+    struct pair *pair = primary(ONLY_B);
+    uint64_t old = pair_status(pair, 0).data_bytes;
+
+    for (unsigned i = 0; i < 2; i++) {
+        pair_grow(pair, i, GROWTH);
+        memset(pair->node[i].data + DEVICE_BYTES, 0, GROWTH);
+    }
+    pair_resize(pair, PAIR_A, old + 4096, COMMAND_ASSUME_CLEAN);
+    pair_run(pair);
+    ck_assert_int_eq(pair->node[0].answer_code, 0);
+    settle(pair);
+    ck_assert_uint_eq(pair_status(pair, 0).data_bytes, old + 4096);
+    if (_i) {
+        pair_crash(pair, PAIR_B);
+        pair_attach(pair, PAIR_B);
+        ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
+        settle(pair);
+    }
+    pair_resize(pair, PAIR_A, 0, COMMAND_ASSUME_CLEAN);
+    pair_run(pair);
+    ck_assert_int_eq(pair->node[0].answer_code, 0);
+    settle(pair);
+    use_new_area(pair, PAIR_A, old);
+    pair_free(pair);
+}
+END_TEST
+
 static void refused(struct pair *pair, unsigned on, uint64_t bytes, int code, const char *text)
 {
     uint64_t old = pair_status(pair, on).data_bytes;
@@ -557,6 +588,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, test_grow, 0, 2 * KINDS);
     tcase_add_loop_test(tests, test_assume_clean, 0, 2);
+    tcase_add_loop_test(tests, test_assume_clean_later, 0, 2);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_too_little);
     tcase_add_loop_test(tests, test_twice, 0, 2);
