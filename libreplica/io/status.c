@@ -217,6 +217,12 @@ static void put_reason(struct replica *replica, const struct core_status *status
         put(object, "reason", json_string(reason));
 }
 
+static json_t *address_json(const struct config_host *host)
+{
+    return json_pack("{s:s s:i s:s}", "address", host->address, "port", (int)host->port, "family",
+                     strchr(host->address, ':') ? "ipv6" : "ipv4");
+}
+
 static json_t *connection_json(struct replica *replica, const struct core_status *status,
                                const struct link_facts *facts)
 {
@@ -229,6 +235,9 @@ static json_t *connection_json(struct replica *replica, const struct core_status
                                "tls", 1, "ap-in-flight", (json_int_t)0, "rs-in-flight", 0);
 
     put_reason(replica, status, facts, &object);
+    put(&object, "paths",
+        json_pack("[{s:o s:o s:b}]", "this_host", address_json(&resource->local), "remote_host",
+                  address_json(&resource->peer), "established", facts->peer[0] != '\0'));
     put(&object, "peer_devices", json_pack("[o]", peer_device_json(replica, status)));
     return object;
 }
@@ -316,6 +325,24 @@ static json_t *ours_json(struct replica *replica, const struct core_status *stat
     return object;
 }
 
+/* Why I/O stands still, in DRBD's words. A loss that is being recorded has none of them, and is
+ * over in a moment; on-peer-loss freeze is a person's choice. */
+static void put_suspended(const struct replica *replica, const struct core_status *status,
+                          json_t **object)
+{
+    bool no_data = status->frozen && status->disk != REPLICA_DISK_UPTODATE;
+    bool fencing = status->frozen && !no_data &&
+                   replica->resource.core.fencing == CORE_FENCING_RESOURCE_AND_STONITH &&
+                   replica->resource.core.on_peer_loss != CORE_PEER_LOSS_FREEZE;
+
+    put(object, "suspended", json_boolean(status->io_suspended));
+    put(object, "suspended-user", json_boolean(status->frozen && !no_data && !fencing));
+    put(object, "suspended-no-data", json_boolean(no_data));
+    put(object, "suspended-fencing", json_boolean(fencing));
+    put(object, "suspended-quorum", json_false());
+    put(object, "force-io-failures", json_false());
+}
+
 json_t *status_json(struct replica *replica)
 {
     const struct config_resource *resource = &replica->resource;
@@ -325,10 +352,11 @@ json_t *status_json(struct replica *replica)
 
     core_status(driver_core(replica->driver), &status);
     link_facts(driver_link(replica->driver), &facts);
-    object = json_pack("{s:s s:i s:s s:b s:s}", "name", resource->name, "node-id",
+    object = json_pack("{s:s s:i s:s}", "name", resource->name, "node-id",
                        node_number(resource->local.name, resource->peer.name), "role",
-                       replica_role_name(status.role), "suspended", status.io_suspended,
-                       "write-ordering", "flush");
+                       replica_role_name(status.role));
+    put_suspended(replica, &status, &object);
+    put(&object, "write-ordering", json_string("flush"));
     put(&object, "devices", json_pack("[o]", device_json(replica, &status)));
     put(&object, "connections", json_pack("[o]", connection_json(replica, &status, &facts)));
     put(&object, "tapdrbd", ours_json(replica, &status, &facts));

@@ -139,11 +139,14 @@ START_TEST(test_status)
     static const char *const device_numbers[] = {"volume",    "minor",         "size",
                                                  "read",      "written",       "al-writes",
                                                  "bm-writes", "upper-pending", "lower-pending"};
+    static const char *const never[] = {"suspended",         "suspended-user",
+                                        "suspended-no-data", "suspended-fencing",
+                                        "suspended-quorum",  "force-io-failures"};
     static const char *const peer_numbers[] = {
         "volume", "received", "sent", "out-of-sync", "pending", "unacked", "percent-in-sync"};
     struct client client;
     json_t *answer;
-    const json_t *status, *device, *connection, *peer;
+    const json_t *status, *device, *connection, *path, *peer;
 
     start_pair();
     client_open(&client, &nodes[0]);
@@ -153,7 +156,8 @@ START_TEST(test_status)
     is_text(status, "name", "vm1");
     is_text(status, "role", "Primary");
     is_text(status, "write-ordering", "flush");
-    ck_assert(json_is_false(json_object_get(status, "suspended")));
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        ck_assert_msg(json_is_false(json_object_get(status, never[i])), "%s", never[i]);
     ck_assert_int_eq(json_integer_value(json_object_get(status, "node-id")), 0);
     device = first(status, "devices");
     is_text(device, "disk-state", "UpToDate");
@@ -168,6 +172,11 @@ START_TEST(test_status)
     is_text(connection, "connection-state", "Connected");
     is_text(connection, "peer-role", "Secondary");
     ck_assert(json_is_boolean(json_object_get(connection, "congested")));
+    path = first(connection, "paths");
+    is_text(json_object_get(path, "this_host"), "family", "ipv4");
+    is_text(json_object_get(path, "remote_host"), "address", "127.0.0.1");
+    ck_assert(json_is_integer(json_object_get(json_object_get(path, "remote_host"), "port")));
+    ck_assert(json_is_true(json_object_get(path, "established")));
     peer = first(connection, "peer_devices");
     is_text(peer, "replication-state", "Established");
     is_text(peer, "peer-disk-state", "UpToDate");
