@@ -15,6 +15,8 @@
 
 #include "libreplica/core/err.h"
 
+enum { PATIENCE_MS = 3000 }; /* then a person is told why nothing happens, when that is known */
+
 static int connect_fail(const char *resource, const char *path, struct replica_error *error)
 {
     if (errno == ENOENT || errno == ECONNREFUSED)
@@ -55,6 +57,7 @@ int adm_client_open(struct adm_client *client, const char *run_dir, const char *
     client->fd = fd;
     client->pid = who.pid;
     client->used = 0;
+    client->told = false;
     return 0;
 }
 
@@ -102,24 +105,70 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* By a signal or a debugger: it answers nothing until it is let go on. */
+static bool is_stopped(pid_t pid)
+{
+    char path[32], line[256];
+    const char *name_end;
+    FILE *file;
+    size_t got;
+
+    (void)snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    got = fread(line, 1, sizeof line - 1, file);
+    (void)fclose(file);
+    line[got] = '\0';
+    name_end = strrchr(line, ')'); /* the name may hold anything, and the state follows it */
+    return name_end && (strncmp(name_end, ") T", 3) == 0 || strncmp(name_end, ") t", 3) == 0);
+}
+
+static int time_out(const struct adm_client *client, struct replica_error *error)
+{
+    if (is_stopped(client->pid))
+        return err_set(error, REPLICA_E_TIMEOUT,
+                       "no answer: process %ld is stopped; `kill -CONT %ld` lets it go on, and it "
+                       "will then do what it was asked for",
+                       (long)client->pid, (long)client->pid);
+    return err_set(error, REPLICA_E_TIMEOUT,
+                   "no answer from tapdisk-drbd (process %ld): its disk hangs, or it waits for a "
+                   "handler; see `tapdrbdadm status` and the log",
+                   (long)client->pid);
+}
+
+/* Once a request, while it is waited for. */
+static void tell_of_stop(struct adm_client *client)
+{
+    if (client->told || !is_stopped(client->pid))
+        return;
+    client->told = true;
+    fprintf(stderr,
+            "tapdrbdadm: waiting: tapdisk-drbd (process %ld) is stopped; `kill -CONT %ld` lets it "
+            "go on\n",
+            (long)client->pid, (long)client->pid);
+}
+
 /* Waits for bytes and appends them. */
 static int fill(struct adm_client *client, int64_t deadline, struct replica_error *error)
 {
     struct pollfd wait = {.fd = client->fd, .events = POLLIN};
     int64_t left = deadline < 0 ? -1 : deadline - now_ms();
+    bool patient = !client->told && (left < 0 || left > PATIENCE_MS);
     ssize_t got;
     int ready;
 
     if (client->used == CONTROL_LINE_MAX)
         return err_set(error, REPLICA_E_PROTOCOL, "tapdisk-drbd sent a line that is too long");
-    ready = poll(&wait, 1, left < 0 && deadline >= 0 ? 0 : (int)left);
+    ready = poll(&wait, 1, patient ? PATIENCE_MS : left < 0 && deadline >= 0 ? 0 : (int)left);
     if (ready < 0 && errno == EINTR)
         return 0;
+    if (ready == 0 && patient) {
+        tell_of_stop(client);
+        return 0;
+    }
     if (ready == 0)
-        return err_set(error, REPLICA_E_TIMEOUT,
-                       "no answer from tapdisk-drbd (process %ld): it is stopped, its disk hangs, "
-                       "or it waits for a handler; see `tapdrbdadm status` and the log",
-                       (long)client->pid);
+        return time_out(client, error);
     got = recv(client->fd, client->line + client->used, CONTROL_LINE_MAX - client->used, 0);
     if (got < 0 && errno == EINTR)
         return 0;

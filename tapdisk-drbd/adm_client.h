@@ -11,6 +11,7 @@
 struct adm_client {
     int fd;
     pid_t pid; /* of the daemon */
+    bool told; /* the person: why there is no answer yet */
     size_t used;
     char line[CONTROL_LINE_MAX + 1];
 };

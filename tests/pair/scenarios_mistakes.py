@@ -2,6 +2,8 @@
 """A new user's mistakes: each answer says what, where, and what to do."""
 import os
 import shutil
+import signal
+import subprocess
 
 from nbd_client import NbdClient
 from nodes import MIB, RESOURCE, Skip, check, run, wait_until
@@ -175,3 +177,17 @@ def unknown_words(lab):
     answer = pair.alpha.control("frobnicate")
     check(answer["ok"] is False and "frobnicate" in answer["error"], f"answered {answer}")
     refuses(pair.alpha, "frobnicate", RESOURCE, words=["frobnicate"])
+
+
+@scenario("down of a stopped process: it is said to be stopped, and done when it goes on")
+def down_of_stopped(lab):
+    pair = lab.pair().up_to_date()
+    pair.alpha.signal(signal.SIGSTOP)
+    with subprocess.Popen(
+            [f"{pair.bin}/tapdrbdadm", *pair.alpha.places(), "down", RESOURCE],
+            stderr=subprocess.PIPE, text=True, env=pair.environment) as adm:
+        said = adm.stderr.readline()
+        check(f"`kill -CONT {pair.alpha.process.pid}`" in said, f"it says {said}")
+        pair.alpha.signal(signal.SIGCONT)
+        check(adm.wait(60) == 0, f"down failed: {adm.stderr.read()}")
+    check(pair.alpha.process.wait(20) == 0, f"alpha's end: {pair.alpha.log()}")
