@@ -339,6 +339,7 @@ struct loss {
     uint64_t ticket;
     uint32_t generation; /* of the question to the peer */
     uint64_t uuid;       /* in it; without a disk, what the peer bears for us. 0: none does */
+    uint64_t uuid_asked; /* for an operator, of a peer that went without an answer; 0: none */
     bool refused;        /* a detach: the answer was no */
     bool unflushed;      /* the peer went with writes that only it had: the next flush fails */
     bool last_copy;      /* a Primary's disk failed, and no other has all that it had */

@@ -340,8 +340,7 @@ const char *lineage_verdict_name(enum lineage_verdict verdict)
 
 /* ---- how generations go on ----------------------------------------------------------------- */
 
-/* The newest history entry becomes `id`, unless that names nothing. */
-static void remember(struct generation *generation, uint64_t id)
+void lineage_remember(struct generation *generation, uint64_t id)
 {
     if ((id & ~ROLE_BIT) == 0 || lineage_same(id, GENERATION_JUST_CREATED) ||
         lineage_same(id, generation->history[0]))
@@ -365,7 +364,7 @@ void lineage_new_current(struct generation *generation, uint64_t fresh, bool pri
     if ((generation->bitmap & ~ROLE_BIT) == 0 && !MUTANT(bitmap_generation_lost))
         generation->bitmap = generation->current;
     else
-        remember(generation, generation->current);
+        lineage_remember(generation, generation->current);
     generation->current = fresh | (primary ? ROLE_BIT : 0);
 }
 
@@ -382,7 +381,7 @@ bool lineage_is_ours_alone(const struct generation *generation)
 
 void lineage_synced(struct generation *generation)
 {
-    remember(generation, generation->bitmap);
+    lineage_remember(generation, generation->bitmap);
     generation->bitmap = 0;
 }
 
@@ -393,7 +392,7 @@ void lineage_adopt(struct generation *generation, const struct generation *sourc
     *generation = *source;
     lineage_synced(generation);
     if (!lineage_same(old, source->current))
-        remember(generation, old);
+        lineage_remember(generation, old);
     generation->current =
         MUTANT(generation_not_adopted) ? old : (source->current & ~ROLE_BIT) | (old & ROLE_BIT);
 }

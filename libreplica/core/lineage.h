@@ -51,6 +51,9 @@ bool lineage_same(uint64_t a, uint64_t b);
  * JUST_CREATED are never used. */
 void lineage_new_current(struct generation *generation, uint64_t fresh, bool primary);
 
+/* `id` becomes the newest in history, unless it names nothing. */
+void lineage_remember(struct generation *generation, uint64_t id);
+
 /* The peer is known not to have our current generation in sync. */
 bool lineage_is_ahead(const struct generation *generation);
 

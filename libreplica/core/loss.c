@@ -141,6 +141,7 @@ void loss_over(struct core *core)
         core->loss.phase = LOSS_NONE; /* what was marked is in the bitmap that the peer has seen */
     core->loss.resumed = false;
     core->loss.since = 0;
+    core->loss.uuid_asked = 0;
     fence_peer_back(core);
 }
 
@@ -156,6 +157,14 @@ static void freeze(struct core *core)
              core->config.resource);
 }
 
+/* A peer that took the generation it was last asked for has begun nothing: ours comes after it. */
+static void start_after_asked(struct core *core)
+{
+    if (!MUTANT(asked_generation_forgotten))
+        lineage_remember(&core->super.generation, core->loss.uuid_asked);
+    core->loss.uuid_asked = 0;
+}
+
 /* The role that the old generation's bit tells is that of the moment at which the peer was lost:
  * it names the older Primary after a split brain. */
 static void start_generation(struct core *core)
@@ -166,6 +175,7 @@ static void start_generation(struct core *core)
         generation->current &= ~(uint64_t)1;
         generation->current |= core->inherited ? 0 : 1;
         lineage_new_current(generation, core_random(core), true);
+        start_after_asked(core);
     }
     core->super.flags &= ~(uint32_t)METADATA_CONNECTED;
     core->loss.phase = LOSS_GENERATION;

@@ -37,6 +37,7 @@
     /* write.c, disks */                                                                          \
     X(failed_write_passed_on, "on-io-error pass_on keeps a disk that has failed a write")         \
     /* loss.c, attach.c: a disk goes and comes */                                                 \
+    X(asked_generation_forgotten, "what a lost peer may have been told to begin is no ancestor")  \
     X(takeover_unasked, "a Primary goes on without its disk before the peer has taken over")      \
     X(failed_disk_stays, "a disk that has failed cannot be attached any more")                    \
     X(lives_on_anywhere, "a Primary without a disk goes on through any copy that it meets")       \
@@ -71,6 +72,7 @@
     X(any_epoch_taken, "the peer takes a write under another epoch")                              \
     X(anyone_writes, "the peer takes a write of a node that is not Primary")                      \
     /* role.c */                                                                                  \
+    X(new_uuid_without_disk, "a disk that failed while a new generation was asked for takes it")  \
     X(epoch_reused, "a promotion does not raise the epoch")                                       \
     X(primary_flag_forgotten, "nothing on disk says that the node is Primary")                    \
     X(promote_not_durable, "a node is Primary before its epoch is on disk")                       \
@@ -171,9 +173,9 @@
     X(grow_ring_lost, "the activity log is not copied to its new place")                          \
     X(grow_map_lost, "the bitmap is not written to its new place")                                \
     X(grow_not_durable, "the new size counts before its superblock is on disk")                   \
+    X(stale_forgotten, "old metadata that stay behind the data are forgotten")                    \
     /* resize.c */                                                                                \
     X(size_before_follower, "a new size counts before the follower has it on disk")               \
-    X(stale_forgotten, "old metadata that stay behind the data are forgotten")                    \
     X(stale_is_clean, "--assume-clean leaves the places of the old metadata as they are")         \
     X(switching_is_uptodate, "a follower that takes a new size counts as having its contents")    \
     X(resize_forgotten, "a leader whose disk fails takes no answer of its follower any more")     \

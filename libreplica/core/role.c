@@ -373,6 +373,14 @@ static void take_over(struct core *core, uint64_t uuid)
              core->config.peer_node, core->config.node);
 }
 
+static void answer_uuid(struct core *core, uint64_t tag, int code)
+{
+    struct wire_message *answer = core_send(core, WIRE_NEW_UUID_ACK, NULL);
+
+    answer->tag = tag;
+    answer->code = code;
+}
+
 static int may_take_uuid(const struct core *core, const struct wire_message *message)
 {
     bool clear = message->flags & CORE_UUID_CLEAR;
@@ -398,13 +406,15 @@ static int may_take_uuid(const struct core *core, const struct wire_message *mes
 
 void role_new_uuid_asked(struct core *core, const struct wire_message *message)
 {
-    int code = may_take_uuid(core, message);
-    struct wire_message *answer;
+    int code;
 
+    if (message->flags & CORE_UUID_DISK_LOST && core->grant.type == WIRE_NEW_UUID) {
+        answer_uuid(core, core->grant.tag, REPLICA_E_IO); /* that disk is no more */
+        core->grant.type = 0;
+    }
+    code = may_take_uuid(core, message);
     if (code) {
-        answer = core_send(core, WIRE_NEW_UUID_ACK, NULL);
-        answer->tag = message->tag;
-        answer->code = code;
+        answer_uuid(core, message->tag, code);
         return;
     }
     if (message->flags & CORE_UUID_DISK_LOST)
@@ -434,6 +444,11 @@ void role_new_uuid_answered(struct core *core, const struct wire_message *messag
         command_answer(core, message->code, "%s: the peer %s does not take a new generation: %s",
                        core->config.resource, core->config.peer_node,
                        replica_code_name(message->code));
+        return;
+    }
+    if (!core_has_disk(core) && !MUTANT(new_uuid_without_disk)) {
+        command_answer(core, REPLICA_E_IO, "%s: the disk of %s has failed; see the log",
+                       core->config.resource, core->config.node);
         return;
     }
     apply_uuid(core, command->uuid, command->flags & COMMAND_CLEAR_BITMAP);
@@ -467,7 +482,6 @@ static bool pump_uuid(struct core *core)
 static bool pump_grant(struct core *core)
 {
     struct grant *grant = &core->grant;
-    struct wire_message *answer;
 
     if (!grant->type || (!persist_super_due(core, grant->ticket) && !MUTANT(grant_not_durable)) ||
         !persist_bitmap_due(core, grant->bitmap_ticket))
@@ -481,8 +495,7 @@ static bool pump_grant(struct core *core)
         uptodate_by_uuid(core);
         if (!(core->super.flags & METADATA_FULL_SYNC))
             core->peer_disk = core->disk;
-        answer = core_send(core, WIRE_NEW_UUID_ACK, NULL);
-        answer->tag = grant->tag;
+        answer_uuid(core, grant->tag, 0);
     }
     grant->type = 0;
     return true;
@@ -493,8 +506,9 @@ void role_link_lost(struct core *core)
     handover_link_lost(core);
     if (core->command.phase == COMMAND_PROMOTE_ASK)
         core->command.phase = COMMAND_PROMOTE_WAIT;
-    else if (core->command.phase == COMMAND_UUID_ASK ||
-             core->command.phase == COMMAND_INVALIDATE_ASK)
+    if (core->command.phase == COMMAND_UUID_ASK)
+        core->loss.uuid_asked = core->command.uuid;
+    if (core->command.phase == COMMAND_UUID_ASK || core->command.phase == COMMAND_INVALIDATE_ASK)
         command_answer(core, REPLICA_E_LINK,
                        "%s: the link to %s was lost; look at status, then try again",
                        core->config.resource, core->config.peer_node);

@@ -72,6 +72,22 @@ void admin_pause(struct sim_host *host)
         host_command(host, host->status.paused_here ? COMMAND_RESUME_SYNC : COMMAND_PAUSE_SYNC, 0);
 }
 
+/* It is refused, or does what it should; no time is the wrong one. */
+void admin_type(struct sim_host *host)
+{
+    static const struct {
+        enum command_kind kind;
+        uint32_t flags;
+    } lines[] = {
+        {COMMAND_NEW_UUID, 0}, {COMMAND_NEW_UUID, 0},    {COMMAND_NEW_UUID, COMMAND_CLEAR_BITMAP},
+        {COMMAND_CONNECT, 0},  {COMMAND_RESUME_SYNC, 0}, {COMMAND_ATTACH, 0},
+    };
+    uint32_t i = sim_below(host->world, sizeof lines / sizeof *lines);
+
+    if (is_typable(host) && (lines[i].kind != COMMAND_NEW_UUID || host->world->prepared))
+        host_command(host, lines[i].kind, lines[i].flags);
+}
+
 /* ---- handlers ------------------------------------------------------------------------------ */
 
 /* fence-peer by a path of its own: outdates a peer that runs, shoots it, or finds it dead. */

@@ -31,6 +31,7 @@ enum fault {
     FAULT_HANG,   /* it does not answer */
     FAULT_VERIFY, /* no fault: but it may come at any time, and must see no difference */
     FAULT_PAUSE,  /* nor is this: a resync that is paused must go on in the end */
+    FAULT_TYPE,   /* nor what somebody types who does no harm */
     FAULT_COUNT
 };
 
@@ -60,6 +61,7 @@ static const struct {
     [FAULT_INVALIDATE_REMOTE] = {"invalidate-remote", 3},
     [FAULT_OUTDATE] = {"outdate", 3},
     [FAULT_PAUSE] = {"pause", 6},
+    [FAULT_TYPE] = {"type", 6},
     [FAULT_DETACH] = {"detach", 6},
     [FAULT_DISK] = {"disk", 6},
     [FAULT_HANG] = {"hang", 3},
@@ -268,6 +270,9 @@ static void fault_do(struct sim_world *world, enum fault fault)
         break;
     case FAULT_PAUSE:
         admin_pause(victim);
+        break;
+    case FAULT_TYPE:
+        admin_type(victim);
         break;
     case FAULT_COUNT:
         break;

@@ -524,6 +524,7 @@ void admin_invalidate(struct sim_host *host);
 void admin_invalidate_remote(struct sim_host *host);
 bool admin_outdate(struct sim_host *host);                    /* true: it was typed */
 void admin_pause(struct sim_host *host);                      /* pause-sync, or resume-sync */
+void admin_type(struct sim_host *host);                       /* what does no harm */
 void admin_handler(struct sim_host *host, uint32_t argument); /* it has come to its end */
 
 void fault_plan(struct sim_world *world); /* when the next one comes */

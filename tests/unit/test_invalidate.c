@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* test_invalidate.c - what an operator says of a disk: invalidate, invalidate-remote, outdate (P1,
- * P9). */
+/* test_invalidate.c - what an operator says of a disk: invalidate, invalidate-remote, outdate,
+ * new-current-uuid (P1, P8, P9). */
 #include <string.h>
 
 #include "core_pair.h"
@@ -130,5 +130,65 @@ START_TEST(test_invalidate_in_a_handshake)
 }
 END_TEST
 
+/* The link is lost with the peer's answer: it may bear the generation that it was asked for, and
+ * has begun nothing in it. The Primary's own comes after both that and the one before. */
+static void lost_in_new_uuid(const char *until)
+{
+    struct pair *pair = plain();
+
+    pair_ask(pair, PAIR_A, COMMAND_NEW_UUID, 0);
+    if (until)
+        pair_run_to(pair, until);
+    pair_cut(pair, REPLICA_E_LINK);
+    pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 8192, 4096, 0x79);
+    pair_run(pair);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, REPLICA_E_LINK);
+    assert_in_sync(pair);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[8192], 0x79);
+    pair_free(pair);
+}
+
+START_TEST(test_lost_in_new_uuid)
+{
+    lost_in_new_uuid(NULL);
+    lost_in_new_uuid("b: send NEW_UUID_ACK");
+}
+END_TEST
+
+/* The Primary's disk fails meanwhile: the peer takes its data over, whatever it was writing. */
+static void disk_lost_in_new_uuid(unsigned writing)
+{
+    struct pair *pair = plain();
+    unsigned lost, later;
+
+    pair->node[writing].hold = HOLD_META;
+    pair_ask(pair, PAIR_A, COMMAND_NEW_UUID, 0);
+    pair_run(pair);
+    pair->node[PAIR_A].fail_write = REPLICA_E_IO;
+    lost = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 8192, 4096, 0x79);
+    pair_run(pair);
+    pair->node[PAIR_A].hold = pair->node[PAIR_B].hold = 0;
+    pair_run(pair);
+    later = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 16384, 4096, 0x7a);
+    pair_run(pair);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, REPLICA_E_IO);
+    ck_assert_int_eq(pair->request[lost].code, 0);
+    ck_assert_int_eq(pair->request[later].code, 0);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[8192], 0x79);
+    ck_assert_uint_eq(pair->node[PAIR_B].data[16384], 0x7a);
+    pair->node[PAIR_A].fail_write = 0;
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_ATTACH, 0), 0);
+    assert_in_sync(pair);
+    pair_free(pair);
+}
+
+START_TEST(test_disk_lost_in_new_uuid)
+{
+    disk_lost_in_new_uuid(PAIR_A);
+    disk_lost_in_new_uuid(PAIR_B);
+}
+END_TEST
+
 UNIT_MAIN("invalidate", test_invalidate, test_invalidate_is_durable, test_invalidate_remote,
-          test_outdate, test_invalidate_in_a_handshake)
+          test_outdate, test_invalidate_in_a_handshake, test_lost_in_new_uuid,
+          test_disk_lost_in_new_uuid)

@@ -40,6 +40,16 @@ static struct pair *grown_devices(unsigned internal)
     return pair;
 }
 
+/* And the new areas are the same. */
+static struct pair *grown_clean(unsigned internal)
+{
+    struct pair *pair = grown_devices(internal);
+
+    for (unsigned i = 0; i < 2; i++)
+        memset(pair->node[i].data + DEVICE_BYTES, 0, GROWTH);
+    return pair;
+}
+
 static void settle(struct pair *pair)
 {
     pair_advance(pair, 60ull * PAIR_SECOND);
@@ -103,14 +113,10 @@ END_TEST
 /* Nothing is copied, but the places where the old metadata were. */
 START_TEST(test_assume_clean)
 {
-    struct pair *pair = primary(_i ? BOTH : NEITHER);
+    struct pair *pair = grown_clean(_i ? BOTH : NEITHER);
     uint64_t old = pair_status(pair, 0).data_bytes;
     int from = (int)pair->traced;
 
-    for (unsigned i = 0; i < 2; i++) {
-        pair_grow(pair, i, GROWTH);
-        memset(pair->node[i].data + DEVICE_BYTES, 0, GROWTH);
-    }
     pair_resize(pair, PAIR_A, 0, COMMAND_ASSUME_CLEAN);
     pair_run(pair);
     ck_assert_int_eq(pair->node[0].answer_code, 0);
@@ -127,27 +133,16 @@ END_TEST
  * when the disk grows over it, a restart later. */
 START_TEST(test_assume_clean_later)
 {
-    struct pair *pair = primary(ONLY_B);
+    struct pair *pair = grown_clean(ONLY_B);
     uint64_t old = pair_status(pair, 0).data_bytes;
 
-    for (unsigned i = 0; i < 2; i++) {
-        pair_grow(pair, i, GROWTH);
-        memset(pair->node[i].data + DEVICE_BYTES, 0, GROWTH);
-    }
     pair_resize(pair, PAIR_A, old + 4096, COMMAND_ASSUME_CLEAN);
-    pair_run(pair);
-    ck_assert_int_eq(pair->node[0].answer_code, 0);
     settle(pair);
     ck_assert_uint_eq(pair_status(pair, 0).data_bytes, old + 4096);
-    if (_i) {
-        pair_crash(pair, PAIR_B);
-        pair_attach(pair, PAIR_B);
-        ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
-        settle(pair);
-    }
+    pair_crash(pair, PAIR_B);
+    pair_attach(pair, PAIR_B);
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_CONNECT, 0), 0);
     pair_resize(pair, PAIR_A, 0, COMMAND_ASSUME_CLEAN);
-    pair_run(pair);
-    ck_assert_int_eq(pair->node[0].answer_code, 0);
     settle(pair);
     use_new_area(pair, PAIR_A, old);
     pair_free(pair);
@@ -400,14 +395,10 @@ END_TEST
  * to take it. */
 static struct pair *leader_fails(unsigned typed, uint32_t flags)
 {
-    struct pair *pair = primary(NEITHER);
+    struct pair *pair =
+        flags & COMMAND_ASSUME_CLEAN ? grown_clean(NEITHER) : grown_devices(NEITHER);
     unsigned write;
 
-    for (unsigned i = 0; i < 2; i++) {
-        pair_grow(pair, i, GROWTH);
-        if (flags & COMMAND_ASSUME_CLEAN)
-            memset(pair->node[i].data + DEVICE_BYTES, 0, GROWTH);
-    }
     pair_resize(pair, typed, 0, flags);
     for (unsigned i = 0; i < 3; i++) /* PREPARE, COPY, COMMIT */
         pair_run_to(pair, "a: send RESIZE");
@@ -427,8 +418,7 @@ static struct pair *leader_fails(unsigned typed, uint32_t flags)
     return pair;
 }
 
-/* With --assume-clean the follower has all that the leader had, and the guest goes on through it.
- */
+/* With --assume-clean the follower has what the leader had: the guest goes on through it. */
 START_TEST(test_leader_fails_clean)
 {
     struct pair *pair = leader_fails((unsigned)_i, COMMAND_ASSUME_CLEAN);
@@ -588,7 +578,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, test_grow, 0, 2 * KINDS);
     tcase_add_loop_test(tests, test_assume_clean, 0, 2);
-    tcase_add_loop_test(tests, test_assume_clean_later, 0, 2);
+    tcase_add_test(tests, test_assume_clean_later);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_too_little);
     tcase_add_loop_test(tests, test_twice, 0, 2);
