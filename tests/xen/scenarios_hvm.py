@@ -87,7 +87,7 @@ def migrate_there_and_back(lab, way):
     expect_one_primary(lab, pair)
 
 
-@scenario("migrate-hvm", product=True, only_ours=True, suites=("bookworm",),
+@scenario("migrate-hvm", product=True, only_ours=True,
           long=True, seconds=900)
 def migrate_hvm(lab):
     """An HVM guest moves and comes back while it writes to its PV disk."""
@@ -95,14 +95,14 @@ def migrate_hvm(lab):
 
 
 @scenario("migrate-emulated", product=True, only_ours=True,
-          suites=("bookworm",), long=True, seconds=900)
+          long=True, seconds=900)
 def migrate_emulated(lab):
     """The same while it writes to the disk that QEMU emulates."""
     migrate_there_and_back(lab, EMULATED)
 
 
 @scenario("migrate-hvm-fault", product=True, only_ours=True,
-          suites=("bookworm",), long=True, seconds=900)
+          long=True, seconds=900)
 def migrate_hvm_fault(lab):
     """The target cannot run it: the guest goes on by its emulated disk.
 
