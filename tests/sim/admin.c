@@ -72,6 +72,20 @@ void admin_pause(struct sim_host *host)
         host_command(host, host->status.paused_here ? COMMAND_RESUME_SYNC : COMMAND_PAUSE_SYNC, 0);
 }
 
+/* All of it, or any stretch, past the end too. */
+void admin_verify(struct sim_host *host)
+{
+    struct sim_world *world = host->world;
+    uint64_t start = 0, stop = 0;
+
+    if (sim_chance(world, 2)) {
+        start = sim_below(world, grow_sectors(host) + 16) * (uint64_t)REPLICA_SECTOR_BYTES;
+        stop = start + sim_below(world, 512) * (uint64_t)REPLICA_SECTOR_BYTES;
+    }
+    if (is_typable(host))
+        host_command_at(host, COMMAND_VERIFY, 0, start, stop);
+}
+
 /* It is refused, or does what it should; no time is the wrong one. */
 void admin_type(struct sim_host *host)
 {

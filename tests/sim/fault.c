@@ -265,8 +265,7 @@ static void fault_do(struct sim_world *world, enum fault fault)
         victim->disk.hangs_until = world->now + SECOND + fault_time(world);
         break;
     case FAULT_VERIFY:
-        if (victim->up && victim->attached && !victim->frozen)
-            host_command(victim, COMMAND_VERIFY, 0);
+        admin_verify(victim);
         break;
     case FAULT_PAUSE:
         admin_pause(victim);

@@ -148,7 +148,7 @@ static void type_resize(struct sim_host *host)
     if (sim_chance(world, 3))
         bytes =
             host->status.data_bytes + (1 + sim_below(world, 12)) * (uint64_t)REPLICA_BLOCK_BYTES;
-    host_command_at(host, COMMAND_RESIZE, flags, bytes);
+    host_command_at(host, COMMAND_RESIZE, flags, bytes, 0);
 }
 
 /* Mostly both hosts' devices grow and then somebody types resize, somewhere; or it is forgotten, or

@@ -105,7 +105,8 @@ bool host_commanded(const struct sim_host *host, enum command_kind kind)
     return false;
 }
 
-bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t flags, uint64_t start)
+bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t flags, uint64_t start,
+                     uint64_t stop)
 {
     struct event event = {.kind = EVENT_COMMAND};
 
@@ -118,6 +119,7 @@ bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t fla
         event.command.kind = kind;
         event.command.flags = flags;
         event.command.start = start;
+        event.command.stop = stop;
         event.command.cookie = &host->command[i];
         host_event(host, &event);
         return true;
@@ -127,7 +129,7 @@ bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t fla
 
 bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags)
 {
-    return host_command_at(host, kind, flags, 0);
+    return host_command_at(host, kind, flags, 0, 0);
 }
 
 static void host_answer(struct sim_host *host, const struct action *action)

@@ -421,7 +421,8 @@ void host_crash(struct sim_host *host, bool power);
 void host_end(struct sim_host *host);
 void host_event(struct sim_host *host, struct event *event);
 bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags);
-bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t flags, uint64_t start);
+bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t flags, uint64_t start,
+                     uint64_t stop);
 bool host_commanded(const struct sim_host *host, enum command_kind kind);
 struct sim_host *host_peer(struct sim_host *host);
 
@@ -523,6 +524,7 @@ bool operator_safe(struct sim_host *host);
 void admin_invalidate(struct sim_host *host);
 void admin_invalidate_remote(struct sim_host *host);
 bool admin_outdate(struct sim_host *host);                    /* true: it was typed */
+void admin_verify(struct sim_host *host);
 void admin_pause(struct sim_host *host);                      /* pause-sync, or resume-sync */
 void admin_type(struct sim_host *host);                       /* what does no harm */
 void admin_handler(struct sim_host *host, uint32_t argument); /* it has come to its end */
