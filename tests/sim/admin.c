@@ -19,8 +19,8 @@ static bool is_given_up(struct sim_host *host)
            host_commanded(host_peer(host), COMMAND_INVALIDATE_REMOTE);
 }
 
-/* Nothing that counts is lost when `host` is overwritten with what its peer has. */
-static bool is_spare(struct sim_host *host)
+/* The peer's disk has what counts of this one's. */
+static bool peer_has_all(struct sim_host *host)
 {
     const struct sim_oracle *oracle = &host->world->oracle;
     struct sim_host *peer = host_peer(host);
@@ -28,7 +28,7 @@ static bool is_spare(struct sim_host *host)
     uint32_t good = METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
 
     if (!truth || (truth->flags & good) != good || peer->status.disk != REPLICA_DISK_UPTODATE ||
-        host->status.role == REPLICA_ROLE_PRIMARY || is_given_up(peer))
+        is_given_up(peer))
         return false;
     if (peer->stream && !host->stream) /* it still hears that it is the older one, maybe */
         return false;
@@ -36,6 +36,24 @@ static bool is_spare(struct sim_host *host)
         if (oracle->floor[host->index][i] > oracle->floor[peer->index][i])
             return false;
     return true;
+}
+
+/* Nothing that counts is lost when `host` is overwritten with what its peer has. */
+static bool is_spare(struct sim_host *host)
+{
+    return host->status.role != REPLICA_ROLE_PRIMARY && peer_has_all(host);
+}
+
+void admin_replace(struct sim_host *host)
+{
+    const struct metadata_superblock *theirs = meta_truth(host_peer(host));
+
+    if (!peer_has_all(host) || theirs->layout.data_bytes < host->status.data_bytes)
+        return;
+    TRACE(host->world, "%c: a new disk", 'A' + host->index);
+    disk_reset(host, 1 + host->index);
+    world_create_metadata(host, 0);
+    oracle_abandoned(host);
 }
 
 void admin_invalidate(struct sim_host *host)

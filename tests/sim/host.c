@@ -160,6 +160,16 @@ static void host_answer(struct sim_host *host, const struct action *action)
 /* ---- life and death
  * ------------------------------------------------------------------------------ */
 
+void host_find_disk(struct sim_host *host)
+{
+    uint64_t slots[METADATA_SLOTS];
+    struct metadata_superblock found;
+
+    if (grow_find(host, slots, &found))
+        core_set_device(host->core, slots, grow_meta_bytes(host),
+                        (uint64_t)host->device_sectors * REPLICA_SECTOR_BYTES);
+}
+
 void host_boot(struct sim_host *host)
 {
     struct core_config config;

@@ -229,8 +229,12 @@ static void look_after_host(struct sim_host *host)
         host_command(host, COMMAND_CONNECT, 0);
     if (ready(host) && host->commands == 0 && is_diskless(host) &&
         host->disk.fails_until <= world->now && host->disk.hangs_until <= world->now &&
-        host->meta.in_flight == 0 && core_disk_idle(host->core))
+        host->meta.in_flight == 0 && core_disk_idle(host->core)) {
+        if (sim_chance(world, 3))
+            admin_replace(host);
+        host_find_disk(host);
         host_command(host, COMMAND_ATTACH, 0);
+    }
     if (ready(host) && host->status.frozen && sim_chance(world, 40) &&
         host_peer(host)->status.role != REPLICA_ROLE_PRIMARY)
         host_command(host, COMMAND_RESUME_IO, 0);

@@ -419,6 +419,7 @@ void host_boot(struct sim_host *host);
 void host_crash(struct sim_host *host, bool power);
 /* After `down` was answered. */
 void host_end(struct sim_host *host);
+void host_find_disk(struct sim_host *host); /* while Diskless: what the next attach finds */
 void host_event(struct sim_host *host, struct event *event);
 bool host_command(struct sim_host *host, enum command_kind kind, uint32_t flags);
 bool host_command_at(struct sim_host *host, enum command_kind kind, uint32_t flags, uint64_t start,
@@ -523,10 +524,11 @@ bool operator_safe(struct sim_host *host);
 
 void admin_invalidate(struct sim_host *host);
 void admin_invalidate_remote(struct sim_host *host);
-bool admin_outdate(struct sim_host *host);                    /* true: it was typed */
+bool admin_outdate(struct sim_host *host); /* true: it was typed */
 void admin_verify(struct sim_host *host);
-void admin_pause(struct sim_host *host);                      /* pause-sync, or resume-sync */
-void admin_type(struct sim_host *host);                       /* what does no harm */
+void admin_replace(struct sim_host *host); /* a new disk, where the other host has everything */
+void admin_pause(struct sim_host *host);   /* pause-sync, or resume-sync */
+void admin_type(struct sim_host *host);    /* what does no harm */
 void admin_handler(struct sim_host *host, uint32_t argument); /* it has come to its end */
 
 void fault_plan(struct sim_world *world); /* when the next one comes */
