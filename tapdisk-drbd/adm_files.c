@@ -98,6 +98,8 @@ static void superblock_print(const struct metadata_superblock *s, unsigned slot)
     printf("epoch           %" PRIu64 ";\n", s->epoch);
     printf("data-bytes      %" PRIu64 ";\n", s->layout.data_bytes);
     printf("peer-bytes      %" PRIu64 ";\n", s->peer_bytes);
+    if (s->asked_uuid)
+        printf("asked           0x%016" PRIX64 ";\n", s->asked_uuid);
     if (s->stale_end)
         printf("stale-end       %" PRIu64 ";\n", s->stale_end);
     printf("al-extents      %" PRIu32 "; al-offset %" PRIu64 ";\n", s->al_extents,

@@ -339,7 +339,6 @@ struct loss {
     uint64_t ticket;
     uint32_t generation; /* of the question to the peer */
     uint64_t uuid;       /* in it; without a disk, what the peer bears for us. 0: none does */
-    uint64_t uuid_asked; /* for an operator, of a peer that went without an answer; 0: none */
     bool refused;        /* a detach: the answer was no */
     bool unflushed;      /* the peer went with writes that only it had: the next flush fails */
     bool last_copy;      /* a Primary's disk failed, and no other has all that it had */
@@ -395,6 +394,7 @@ enum command_phase {
     COMMAND_DEMOTE_DRAIN,
     COMMAND_DEMOTE_CONFIRM,
     COMMAND_DEMOTE_PERSIST,
+    COMMAND_UUID_NOTE, /* what is about to be asked for is being written */
     COMMAND_UUID_ASK,
     COMMAND_UUID_PERSIST,
     COMMAND_INVALIDATE_ASK,     /* the peer was asked */

@@ -141,7 +141,7 @@ void loss_over(struct core *core)
         core->loss.phase = LOSS_NONE; /* what was marked is in the bitmap that the peer has seen */
     core->loss.resumed = false;
     core->loss.since = 0;
-    core->loss.uuid_asked = 0;
+    core->super.asked_uuid = 0; /* the two have compared */
     fence_peer_back(core);
 }
 
@@ -160,9 +160,8 @@ static void freeze(struct core *core)
 /* A peer that took the generation it was last asked for has begun nothing: ours comes after it. */
 static void start_after_asked(struct core *core)
 {
-    if (!MUTANT(asked_generation_forgotten))
-        lineage_remember(&core->super.generation, core->loss.uuid_asked);
-    core->loss.uuid_asked = 0;
+    lineage_remember(&core->super.generation, core->super.asked_uuid);
+    core->super.asked_uuid = 0;
 }
 
 /* The role that the old generation's bit tells is that of the moment at which the peer was lost:

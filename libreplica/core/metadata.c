@@ -258,6 +258,7 @@ void metadata_encode(const struct metadata_superblock *superblock, uint8_t *bloc
     bytes_put32(&writer, 0);
     bytes_put64(&writer, superblock->peer_bytes);
     bytes_put64(&writer, superblock->stale_end);
+    bytes_put64(&writer, superblock->asked_uuid);
     bytes_put32(&crc, block_crc(block));
 }
 
@@ -289,6 +290,7 @@ static bool read_fields(struct bytes_reader *reader, struct metadata_superblock 
     reserved = bytes_get32(reader);
     superblock->peer_bytes = bytes_get64(reader);
     superblock->stale_end = bytes_get64(reader);
+    superblock->asked_uuid = bytes_get64(reader);
     return reserved == 0 && bytes_zero(reader->next, (size_t)(reader->end - reader->next));
 }
 

@@ -77,6 +77,7 @@ struct metadata_superblock {
     uint32_t flags; /* enum metadata_flags */
     uint32_t al_extents;
     uint64_t peer_bytes; /* size the peer last agreed to, 0 before the first connection */
+    uint64_t asked_uuid; /* a generation that the peer was asked to take, and may have; or 0 */
     uint64_t stale_end;  /* metadata have left their old place, behind the data, up to here; or 0 */
 };
 

@@ -178,6 +178,7 @@ static void abandon_command(struct core *core)
 {
     switch (core->command.phase) {
     case COMMAND_PROMOTE_PERSIST:
+    case COMMAND_UUID_NOTE:
     case COMMAND_UUID_PERSIST:
     case COMMAND_INVALIDATE_PERSIST:
     case COMMAND_OUTDATE_PERSIST:

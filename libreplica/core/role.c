@@ -218,7 +218,8 @@ static int may_grant(const struct core *core, const struct wire_message *message
 
     if (phase == COMMAND_PROMOTE_PERSIST || (phase == COMMAND_PROMOTE_ASK && we_first))
         return REPLICA_E_PEER_PRIMARY;
-    if (core->grant.type || phase == COMMAND_UUID_PERSIST || phase == COMMAND_UUID_ASK)
+    if (core->grant.type || phase == COMMAND_UUID_PERSIST || phase == COMMAND_UUID_ASK ||
+        phase == COMMAND_UUID_NOTE)
         return REPLICA_E_BUSY;
     /* The superblock that it is about to write has the old epoch, and counts from then on. */
     if (core->disk == REPLICA_DISK_ATTACHING)
@@ -332,19 +333,33 @@ static bool pump_demoted(struct core *core)
 /* ---- a new generation, by an operator
  * ------------------------------------------------------------ */
 
+/* The peer may take it and the answer be lost, with this node too: so it is known here first. Else
+ * what this node then goes on to alone would be no descendant of it. */
 void role_new_uuid(struct core *core)
+{
+    struct command *command = &core->command;
+
+    command->phase = COMMAND_UUID_NOTE;
+    command->uuid = core_random(core) & ~(uint64_t)1;
+    core->super.asked_uuid = MUTANT(asked_generation_forgotten) ? 0 : command->uuid;
+    command->ticket = persist_super(core);
+}
+
+static bool pump_note(struct core *core)
 {
     struct command *command = &core->command;
     struct wire_message *message;
 
+    if (!persist_super_due(core, command->ticket))
+        return false;
     command->phase = COMMAND_UUID_ASK;
-    command->uuid = core_random(core) & ~(uint64_t)1;
     command->generation++;
     message = core_send(core, WIRE_NEW_UUID, NULL);
     message->tag = tag_make(TAG_COMMAND, 0, command->generation);
     message->value = command->uuid;
     message->flags = command->flags & COMMAND_CLEAR_BITMAP ? CORE_UUID_CLEAR : 0;
     liveness_ping_now(core);
+    return true;
 }
 
 /* On both nodes alike. */
@@ -395,7 +410,7 @@ static int may_take_uuid(const struct core *core, const struct wire_message *mes
         core->command.phase == COMMAND_PROMOTE_ASK ||
         core->command.phase == COMMAND_PROMOTE_HANDOVER ||
         core->command.phase == COMMAND_PROMOTE_PERSIST ||
-        (core->command.phase == COMMAND_UUID_ASK &&
+        ((core->command.phase == COMMAND_UUID_NOTE || core->command.phase == COMMAND_UUID_ASK) &&
          strcmp(core->config.node, core->config.peer_node) < 0))
         return REPLICA_E_BUSY;
     if (core->session.side != SYNC_NONE || core->disk != core->peer_disk || message->value == 0 ||
@@ -440,6 +455,7 @@ void role_new_uuid_answered(struct core *core, const struct wire_message *messag
         session_violation(core, "an answer to no question");
         return;
     }
+    core->super.asked_uuid = 0; /* on disk with the next superblock */
     if (message->code) {
         command_answer(core, message->code, "%s: the peer %s does not take a new generation: %s",
                        core->config.resource, core->config.peer_node,
@@ -506,9 +522,8 @@ void role_link_lost(struct core *core)
     handover_link_lost(core);
     if (core->command.phase == COMMAND_PROMOTE_ASK)
         core->command.phase = COMMAND_PROMOTE_WAIT;
-    if (core->command.phase == COMMAND_UUID_ASK)
-        core->loss.uuid_asked = core->command.uuid;
-    if (core->command.phase == COMMAND_UUID_ASK || core->command.phase == COMMAND_INVALIDATE_ASK)
+    else if (core->command.phase == COMMAND_UUID_NOTE || core->command.phase == COMMAND_UUID_ASK ||
+             core->command.phase == COMMAND_INVALIDATE_ASK)
         command_answer(core, REPLICA_E_LINK,
                        "%s: the link to %s was lost; look at status, then try again",
                        core->config.resource, core->config.peer_node);
@@ -529,6 +544,8 @@ bool role_pump(struct core *core)
         return pump_confirmed(core) || moved;
     case COMMAND_DEMOTE_PERSIST:
         return pump_demoted(core) || moved;
+    case COMMAND_UUID_NOTE:
+        return pump_note(core) || moved;
     case COMMAND_UUID_PERSIST:
         return pump_uuid(core) || moved;
     case COMMAND_IDLE:

@@ -143,6 +143,7 @@ static const struct rule rules[] = {
      REPLICA_E_NOT_UPTODATE,
      "%r: the disk of %p is not UpToDate; replace it or wait for the resync, then resize"},
 
+    {COMMAND_NEW_UUID, 0, NO_DISK, 0, 0, 0, 0, 0, REPLICA_E_STATE, no_disk},
     {COMMAND_NEW_UUID, 0, 0, ~(unsigned)BIT(LINKED_LIVE), 0, 0, 0, 0, REPLICA_E_STATE,
      "%r: a new generation needs both nodes connected and no resync; see `tapdrbdadm status %r`"},
     {COMMAND_NEW_UUID, 0, ~(unsigned)BIT(REPLICA_DISK_INCONSISTENT), 0, 0, 0, COMMAND_CLEAR_BITMAP,

@@ -115,6 +115,7 @@ static struct metadata_superblock sample(void)
         .al_extents = METADATA_AL_EXTENTS_DEFAULT,
         .peer_bytes = GIB / 2,
         .stale_end = 64 * BLOCK,
+        .asked_uuid = 0xe6,
     };
 }
 
@@ -124,13 +125,14 @@ START_TEST(test_golden_superblock)
     uint8_t block[BLOCK], golden[BLOCK] = {0};
     size_t used;
 
-    used = unit_hex("5441504452424401010000005514652e0500000000000000efcdab8967452301"
+    used = unit_hex("544150445242440101000000c586297a0500000000000000efcdab8967452301"
                     "0000000000000000001000000000000000200000000000008000000021190000"
                     "0020080000000000004000000000000000000020000000000010000000004000"
                     "a100000000000000b200000000000000c300000000000000d400000000000000"
-                    "0900000000000000430000000000000000000020000000000000040000000000",
+                    "0900000000000000430000000000000000000020000000000000040000000000"
+                    "e600000000000000",
                     golden, sizeof golden);
-    ck_assert_uint_eq(used, 160);
+    ck_assert_uint_eq(used, 168);
     metadata_encode(&superblock, block);
     ck_assert_mem_eq(block, golden, BLOCK);
 }
@@ -150,6 +152,7 @@ START_TEST(test_round_trip)
     ck_assert_uint_eq(found.al_extents, superblock.al_extents);
     ck_assert_uint_eq(found.peer_bytes, superblock.peer_bytes);
     ck_assert_uint_eq(found.stale_end, superblock.stale_end);
+    ck_assert_uint_eq(found.asked_uuid, superblock.asked_uuid);
     ck_assert_mem_eq(&found.generation, &superblock.generation, sizeof found.generation);
     ck_assert_mem_eq(&found.layout, &superblock.layout, sizeof found.layout);
     metadata_encode(&found, again);
