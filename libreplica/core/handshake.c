@@ -91,8 +91,8 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return core->peer_used == 0 && resync_idle(core) && verify_idle(core) &&
-           !core->session.flush_tag &&
+    return (core->peer_used == 0 || MUTANT(old_writes_outlive)) && resync_idle(core) &&
+           verify_idle(core) && !core->session.flush_tag &&
            (core->loss.phase == LOSS_NONE || core->loss.phase == LOSS_FROZEN) && core->size > 0 &&
            phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
            phase != COMMAND_UUID_PERSIST && phase != COMMAND_INVALIDATE_PERSIST &&

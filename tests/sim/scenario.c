@@ -2,8 +2,8 @@
 /*
  * scenario.c - runs the schedules that were written by hand, each for one known wound, and holds
  * those about the link and the operator; scenario_crash.c has those about crashes,
- * scenario_disk.c those about verify, scenario_role.c those about the Primary role,
- * scenario_wound.c what else has hurt others.
+ * scenario_disk.c those about verify, scenario_late.c those about what is slow, scenario_role.c
+ * those about the Primary role, scenario_wound.c what else has hurt others.
  *
  * Each is run with several seeds: latencies, and with them the interleaving, differ. All end as a
  * random schedule does: no more faults, and the pair must converge.
@@ -476,6 +476,7 @@ const struct scenario *scenario_at(unsigned index)
     } parts[] = {{scenarios_link, sizeof scenarios_link / sizeof scenarios_link[0]},
                  {scenarios_crash, scenario_crash_count},
                  {scenarios_disk, scenario_disk_count},
+                 {scenarios_late, scenario_late_count},
                  {scenarios_role, scenario_role_count},
                  {scenarios_wound, scenario_wound_count}};
 

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * scenario_late.c - scenarios in which one request to a disk takes much longer than those after it:
+ * what has to wait for it must wait, however well the rest gets on.
+ */
+#include "scenario.h"
+
+static void power(struct sim_world *world, unsigned host, uint64_t back_after)
+{
+    host_crash(&world->host[host], true);
+    world->host[host].boot_at = world->now + back_after;
+}
+
+static bool b_works(const struct sim_world *world)
+{
+    return world->host[1].disk.in_flight > 0;
+}
+
+/* A's guest writes the first blocks; on B's disk that takes so long, and only that. */
+static bool write_late_on_b(struct sim_world *world, uint64_t time)
+{
+    struct sim_disk *disk = &world->host[1].disk;
+
+    disk->stalled_until = world->now + time;
+    guest_issue(&world->host[0], REPLICA_OP_WRITE, false, 0, SIM_BLOCK_SECTORS);
+    if (!expect(world, b_works, SECOND, "a write on the disk of B"))
+        return false;
+    disk->stalled_until = 0;
+    return !world->failed;
+}
+
+/* A dies and forgets a write that is still on its way to B's disk. Compared by checksums the two
+ * are equal, until that write is there. */
+static void run_late_write_csums(struct sim_world *world)
+{
+    world->profile = quiet_profile;
+    world->profile.csums = true;
+    if (!pair_boot(world) || !expect(world, established, 5 * SECOND, "Established"))
+        return;
+    write_some(world, 0, 12, 0, 64);
+    flush(world, 0);
+    world->host[0].disk.stalled_until = world->now + 100 * MS;
+    if (!write_late_on_b(world, 100 * MS))
+        return;
+    power(world, 0, MS);
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
+const struct scenario scenarios_late[] = {
+    {"late-write-csums", "a write of the old session lands after the checksums are compared",
+     run_late_write_csums},
+};
+const unsigned scenario_late_count = sizeof scenarios_late / sizeof scenarios_late[0];
