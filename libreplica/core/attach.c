@@ -357,13 +357,14 @@ bool attach_pump(struct core *core)
         pump_saved(core);
         return true;
     case COMMAND_ATTACH_DRAIN:
-        if (!request_drained(core))
+        if (!request_drained(core) && !MUTANT(attach_undrained))
             return false;
         command->phase = COMMAND_ATTACH_CONFIRM;
         command->ticket = confirm_ticket(core);
         return true;
     case COMMAND_ATTACH_CONFIRM:
-        if (!confirm_due(core, command->ticket) || core->confirm.running)
+        if ((!confirm_due(core, command->ticket) || core->confirm.running) &&
+            !MUTANT(attach_unconfirmed))
             return false;
         attached_target(core);
         return true;

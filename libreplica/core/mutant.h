@@ -154,6 +154,9 @@
     X(half_extent_marked, "of an extent in the activity log only the first half is marked")       \
     X(bitmap_not_read, "the bitmap on disk is not read at attach")                                \
     X(inconsistent_attached, "a disk that was left Inconsistent attaches as UpToDate")            \
+    X(attach_undrained, "a Primary's disk comes back while requests are with the peer alone")     \
+    X(attach_unconfirmed,                                                                         \
+      "a Primary's disk comes back before the peer has flushed what it got alone")                \
     /* actlog.c */                                                                                \
     X(evicts_unconfirmed, "an extent leaves the activity log before both nodes have flushed it")  \
     X(pending_is_hot, "a second write of a cold extent does not wait for the activity log")       \

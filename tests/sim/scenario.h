@@ -33,6 +33,9 @@ void write_more(struct sim_world *world, unsigned host, uint32_t count, uint32_t
                 uint32_t span);
 void flush(struct sim_world *world, unsigned host);
 
+/* A's guest goes on through B, and the operator looks away. False: it failed. */
+bool start_and_detach(struct sim_world *world);
+
 extern const struct scenario scenarios_crash[];
 extern const unsigned scenario_crash_count;
 extern const struct scenario scenarios_disk[];

@@ -46,8 +46,59 @@ static void run_late_write_csums(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established again");
 }
 
+/* And so both have noted. */
+static bool a_has_all(const struct sim_world *world)
+{
+    return both_live(world) && world->host[0].status.disk == REPLICA_DISK_UPTODATE &&
+           world->host[1].meta.in_flight == 0;
+}
+
+/* A has got all, while it was Primary, and no flush of B is behind that: B loses its cache. */
+static void attached_then_power(struct sim_world *world)
+{
+    if (!expect(world, a_has_all, 5 * SECOND, "an UpToDate disk of A"))
+        return;
+    world_run(world, MS);
+    power(world, 1, 5 * MS);
+    operator_is_back(world);
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
+/* A's guest lives from B, and A gets a disk again while a write is on its way to B's. */
+static void run_late_write_attach(struct sim_world *world)
+{
+    if (!start_and_detach(world))
+        return;
+    write_some(world, 0, 4, 0, 64);
+    flush(world, 0);
+    if (!write_late_on_b(world, 30 * MS))
+        return;
+    host_command(&world->host[0], COMMAND_ATTACH, 0);
+    attached_then_power(world);
+}
+
+/* The same, and what is on its way is the flush of what B has been sent alone. */
+static void run_late_flush_attach(struct sim_world *world)
+{
+    struct sim_disk *disk = &world->host[1].disk;
+
+    if (!start_and_detach(world))
+        return;
+    write_some(world, 0, 8, 0, 64);
+    disk->stalled_until = world->now + 30 * MS;
+    host_command(&world->host[0], COMMAND_ATTACH, 0);
+    if (!expect(world, b_works, SECOND, "a flush of B"))
+        return;
+    disk->stalled_until = 0;
+    attached_then_power(world);
+}
+
 const struct scenario scenarios_late[] = {
     {"late-write-csums", "a write of the old session lands after the checksums are compared",
      run_late_write_csums},
+    {"late-write-attach", "a write is on its way to the peer when a Primary gets a disk",
+     run_late_write_attach},
+    {"late-flush-attach", "and what that peer has got alone is being flushed",
+     run_late_flush_attach},
 };
 const unsigned scenario_late_count = sizeof scenarios_late / sizeof scenarios_late[0];
