@@ -382,7 +382,7 @@ bool handshake_pump(struct core *core)
         flush_old(core);
         return true;
     case SESSION_PREPARE_MAP:
-        if (!persist_bitmap_due(core, session->ticket))
+        if (!persist_bitmap_due(core, session->ticket) && !MUTANT(target_map_not_durable))
             return false;
         target_adopts(core);
         return true;

@@ -110,6 +110,8 @@
     X(no_hello_flush, "a session begins before what the older one left is durable")               \
     X(old_writes_outlive,                                                                         \
       "a session begins while writes of the older one are on their way to the disk")              \
+    X(target_map_not_durable,                                                                     \
+      "a target takes the generation of its source before its bitmap is on disk")                 \
     X(full_sync_unmarked, "a full sync copies only what the bitmap names")                        \
     X(bits_not_sent, "no bitmap is exchanged before a resync")                                    \
     X(target_stays_consistent, "a target calls itself Consistent in mid-resync")                  \

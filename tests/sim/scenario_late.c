@@ -93,6 +93,52 @@ static void run_late_flush_attach(struct sim_world *world)
     attached_then_power(world);
 }
 
+static bool b_diskless(const struct sim_world *world)
+{
+    return world->host[1].status.disk == REPLICA_DISK_DISKLESS;
+}
+
+/* B's disk calls itself a target of A's data. */
+static bool b_adopts(const struct sim_world *world)
+{
+    struct sim_host *a = (struct sim_host *)&world->host[0], *b = a + 1;
+    const struct metadata_superblock *ours = meta_truth(a), *theirs = meta_truth(b);
+
+    return ours && theirs && !(theirs->flags & METADATA_CONSISTENT) &&
+           lineage_same(ours->generation.current, theirs->generation.current);
+}
+
+/* A new disk in B is to get everything, and both lose power as it says whose data it gets: by then
+ * its bitmap says that it lacks them all. */
+static void run_late_bitmap(struct sim_world *world)
+{
+    struct sim_host *b = &world->host[1];
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    write_some(world, 0, 24, 0, world->profile.sectors);
+    world->operator_off = true;
+    world->demoting = 0;
+    host_command(&world->host[0], COMMAND_DEMOTE, 0);
+    if (!expect(world, both_secondary, SECOND, "a demotion"))
+        return;
+    host_command(b, COMMAND_DETACH, 0);
+    if (!expect(world, b_diskless, SECOND, "the end of a detach"))
+        return;
+    world_create_metadata(b, 0);
+    disk_reset(b, 1);
+    oracle_abandoned(b);
+    b->meta.map_until = world->now + 50 * MS;
+    host_command(b, COMMAND_ATTACH, 0);
+    host_command(&world->host[0], COMMAND_CONNECT, 0);
+    if (!expect(world, b_adopts, SECOND, "a target in full"))
+        return;
+    power(world, 0, 5 * MS);
+    power(world, 1, 5 * MS);
+    operator_is_back(world);
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
 const struct scenario scenarios_late[] = {
     {"late-write-csums", "a write of the old session lands after the checksums are compared",
      run_late_write_csums},
@@ -100,5 +146,6 @@ const struct scenario scenarios_late[] = {
      run_late_write_attach},
     {"late-flush-attach", "and what that peer has got alone is being flushed",
      run_late_flush_attach},
+    {"late-bitmap", "both lose power as a target begins", run_late_bitmap},
 };
 const unsigned scenario_late_count = sizeof scenarios_late / sizeof scenarios_late[0];

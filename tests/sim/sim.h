@@ -156,6 +156,7 @@ struct sim_meta_op {
 struct sim_meta {
     uint8_t bytes[SIM_META_BYTES];
     uint32_t ends[SIM_WINDOWS], windows; /* grow.c: what `bytes` hold */
+    uint64_t map_until; /* writes of the bitmap that are asked for now end no sooner */
     uint32_t in_flight;
     bool truth_stale, log_stale; /* what was decoded for the oracle is older than the bytes */
     bool truth_valid;
