@@ -17,14 +17,16 @@
 #include "resize_types.h"
 
 enum core_limits {
-    CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
-#ifdef METADATA_SMALL /* tests/sim: a transfer log that is full now and then; soon made and wiped \
-                       */
+#ifdef METADATA_SMALL /* tests/sim: what is full now and then, and soon made and wiped */
+    CORE_PEER_SLOTS = 8,
+    CORE_RESYNC_UNFLUSHED = 12,
     CORE_TRANSFER_RECORDS = 64,
     CORE_STAGING_BLOCKS = 2,
     CORE_BITMAP_BURST = 2,
     CORE_PIECE_BYTES = 8 << 10,
 #else
+    CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
+    CORE_RESYNC_UNFLUSHED = 256,  /* written, not yet flushed, on the target */
     CORE_TRANSFER_RECORDS = 4096, /* writes that may wait for a confirm */
     CORE_STAGING_BLOCKS = 16,     /* METADATA_BLOCK_BYTES each */
     CORE_BITMAP_BURST = 16,       /* bitmap blocks sent between two pongs */
@@ -35,7 +37,6 @@ enum core_limits {
     CORE_RESYNC_BYTES = 128 << 10,            /* one resync request */
     CORE_RESYNC_ASKS = 32,                    /* of them under way, target */
     CORE_RESYNC_READS = 2 * CORE_RESYNC_ASKS, /* source */
-    CORE_RESYNC_UNFLUSHED = 256,              /* written, not yet flushed, on the target */
     CORE_VERIFY_SLOTS = 16,                   /* ranges that are compared at once */
     CORE_VERIFY_LINES = 50,                   /* differences that get a line each in the log */
     CORE_RESYNC_FLUSH_NS = 1000000000         /* and not for longer than this */

@@ -72,7 +72,7 @@ void session_send_state(struct core *core)
         .generation = session_generation(core),
         .out_of_sync = core->bitmap.set,
         .window_bytes = WIRE_WINDOW_BYTES,
-        .window_requests = WIRE_WINDOW_REQUESTS,
+        .window_requests = CORE_PEER_SLOTS,
     };
 }
 
