@@ -48,7 +48,7 @@ void disk_reset(struct sim_host *host, uint32_t content)
     memset(disk->dirty, 0, sizeof disk->dirty);
     disk->sequence = disk->flush_covers = 0;
     disk->in_flight = 0;
-    disk->stalled_until = disk->fails_until = disk->hangs_until = 0;
+    disk->stalled_until = disk->one_until = disk->fails_until = disk->hangs_until = 0;
     for (uint32_t i = 0; i < SIM_DISK_OPS; i++)
         disk->ops[i].used = false;
 }
@@ -212,6 +212,9 @@ static uint64_t disk_latency(struct sim_host *host)
 
     if (host->disk.stalled_until > world->now && !world->healing)
         at += host->disk.stalled_until - world->now;
+    if (host->disk.one_until > world->now && !world->healing)
+        at += host->disk.one_until - world->now;
+    host->disk.one_until = 0;
     return at;
 }
 
@@ -423,7 +426,7 @@ void disk_crash(struct sim_host *host, bool power)
         disk_op_end(host, op);
         buffer_put(host->world, op->buffer);
     }
-    disk->stalled_until = 0;
+    disk->stalled_until = disk->one_until = 0;
     if (power)
         disk_lose_cache(host);
 }

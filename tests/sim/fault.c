@@ -43,7 +43,7 @@ static const struct {
     [FAULT_HALF_OPEN] = {"half-open", 6},
     [FAULT_BLACK_HOLE] = {"hole", 10},
     [FAULT_SLOW] = {"slow", 4},
-    [FAULT_STALL_DISK] = {"stall", 8},
+    [FAULT_STALL_DISK] = {"stall", 12},
     [FAULT_FREEZE] = {"freeze", 4},
     [FAULT_KILL] = {"kill", 10},
     [FAULT_POWER] = {"power", 12},
@@ -141,6 +141,27 @@ static void fault_both(struct sim_world *world)
         crash(&world->host[i], power || sim_chance(world, 4));
 }
 
+/* All of a disk, or one thing, while the rest gets on and trusts that it has waited for it. */
+static void fault_stall(struct sim_host *host)
+{
+    uint64_t until = host->world->now + fault_time(host->world);
+
+    switch (sim_below(host->world, 4)) {
+    case 0:
+        host->disk.stalled_until = until;
+        break;
+    case 1:
+        host->disk.one_until = until;
+        break;
+    case 2:
+        host->meta.map_until = until;
+        break;
+    default:
+        host->meta.super_until = until;
+        break;
+    }
+}
+
 static void fault_freeze(struct sim_world *world)
 {
     struct sim_host *host = fault_victim(world);
@@ -207,7 +228,7 @@ static void fault_do(struct sim_world *world, enum fault fault)
         net_slow(world, sim_below(world, SIM_HOSTS), fault_time(world));
         break;
     case FAULT_STALL_DISK:
-        victim->disk.stalled_until = world->now + fault_time(world);
+        fault_stall(victim);
         break;
     case FAULT_FREEZE:
         fault_freeze(world);
@@ -323,7 +344,9 @@ void fault_heal(struct sim_world *world)
     for (unsigned i = 0; i < SIM_HOSTS; i++) {
         struct sim_host *host = &world->host[i];
 
-        host->disk.stalled_until = host->disk.fails_until = host->disk.hangs_until = 0;
+        host->disk.stalled_until = host->disk.one_until = 0;
+        host->disk.fails_until = host->disk.hangs_until = 0;
+        host->meta.map_until = host->meta.super_until = 0;
         host->frozen = false;
         host->hold = false;
         world->net.lane[i].slow_until = 0;

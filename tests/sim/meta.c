@@ -17,7 +17,7 @@ void meta_reset(struct sim_host *host, const struct metadata_superblock *superbl
     for (unsigned i = 0; i < METADATA_SLOTS; i++)
         metadata_encode(superblock, meta->bytes + meta_at(host, superblock->layout.slot[i]));
     meta->in_flight = 0;
-    meta->map_until = 0;
+    meta->map_until = meta->super_until = 0;
     meta->truth_stale = meta->log_stale = true;
     for (uint32_t i = 0; i < SIM_META_OPS; i++)
         meta->ops[i].used = false;
@@ -59,17 +59,20 @@ static void meta_check_overlap(struct sim_host *host, const struct sim_meta_op *
     }
 }
 
-/* So that what must not be durable before the bitmap has all the time to be. */
-static uint64_t meta_map_latency(struct sim_host *host, const struct action *action)
+/* So that what must not be durable before the other has all the time to be. */
+static uint64_t meta_more_latency(struct sim_host *host, const struct action *action)
 {
     const struct metadata_superblock *truth = meta_truth(host);
-    uint64_t until = host->meta.map_until, now = host->world->now;
+    uint64_t until = 0, now = host->world->now, offset = action->meta.offset;
 
-    if (until <= now || host->world->healing || action->kind != ACTION_META_WRITE || !truth ||
-        action->meta.offset < truth->layout.bitmap_offset ||
-        action->meta.offset >= truth->layout.bitmap_offset + truth->layout.bitmap_bytes)
+    if (host->world->healing || action->kind != ACTION_META_WRITE || !truth)
         return 0;
-    return until - now;
+    if (offset == truth->layout.slot[0] || offset == truth->layout.slot[1])
+        until = host->meta.super_until;
+    else if (offset >= truth->layout.bitmap_offset &&
+             offset < truth->layout.bitmap_offset + truth->layout.bitmap_bytes)
+        until = host->meta.map_until;
+    return until > now ? until - now : 0;
 }
 
 void meta_submit(struct sim_host *host, const struct action *action)
@@ -103,7 +106,7 @@ void meta_submit(struct sim_host *host, const struct action *action)
     host->meta.in_flight++;
     if (host->disk.stalled_until > world->now && !world->healing)
         latency += host->disk.stalled_until - world->now;
-    latency += meta_map_latency(host, action);
+    latency += meta_more_latency(host, action);
     world_at(world, SIM_META, host->index, world->now + latency, index, op->serial);
 }
 

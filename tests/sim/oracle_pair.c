@@ -275,6 +275,25 @@ static void oracle_met(struct sim_world *world)
     }
 }
 
+/* P3, P9: data of another moment land on a disk only after it says that it has them, and it counts
+ * as whole only after it says that. */
+static void oracle_says_so(struct sim_host *host, const struct core_status *before)
+{
+    const uint32_t whole = METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
+    const struct core_status *now = &host->status;
+    const struct metadata_superblock *truth = meta_truth(host);
+
+    if (now->replication == REPLICA_REPLICATION_SYNC_TARGET &&
+        now->disk == REPLICA_DISK_INCONSISTENT && before->replication != now->replication &&
+        (!truth || truth->flags & METADATA_CONSISTENT))
+        sim_violation(host->world, "P9", "%c: a resync begins on a disk that calls itself whole",
+                      'A' + host->index);
+    if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
+        before->disk == REPLICA_DISK_INCONSISTENT && (!truth || (truth->flags & whole) != whole))
+        sim_violation(host->world, "P9", "%c: is UpToDate, and its disk does not say so",
+                      'A' + host->index);
+}
+
 /* Its peer had paused before this stream was there: so it was told before any resync. */
 static void oracle_paused(struct sim_host *host)
 {
@@ -344,6 +363,7 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
         sim_violation(world, "attach", "%c: its disk has failed and owes nothing, and is not gone",
                       'A' + host->index);
     oracle_roles(host);
+    oracle_says_so(host, before);
     oracle_paused(host);
     policy_stepped(host, before);
     met = in_sync(world);

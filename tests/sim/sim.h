@@ -138,6 +138,7 @@ struct sim_disk {
     uint32_t sequence, flush_covers; /* the highest sequence that a flush under way covers */
     uint32_t in_flight;
     uint64_t stalled_until;
+    uint64_t one_until;   /* the next request, and that alone, ends no sooner; 0: none */
     uint64_t fails_until; /* requests end with an error: an attach helps after that */
     bool not_spared;      /* a failure hits the only good copy too */
     uint64_t hangs_until; /* requests do not end */
@@ -156,7 +157,8 @@ struct sim_meta_op {
 struct sim_meta {
     uint8_t bytes[SIM_META_BYTES];
     uint32_t ends[SIM_WINDOWS], windows; /* grow.c: what `bytes` hold */
-    uint64_t map_until; /* writes of the bitmap that are asked for now end no sooner */
+    uint64_t map_until, super_until;     /* writes of the bitmap, or of a superblock, that are asked
+                                            for now end no sooner */
     uint32_t in_flight;
     bool truth_stale, log_stale; /* what was decoded for the oracle is older than the bytes */
     bool truth_valid;
