@@ -34,6 +34,7 @@
     X(read_goes_back, "a read of a disk that was a target goes behind what the peer has shown")   \
     X(secondary_serves, "a node that is not Primary takes a guest's request")                     \
     X(past_the_end, "a request may reach one sector past the end")                                \
+    X(frozen_serves_reads, "a frozen Primary reads, though another one may write by now")         \
     /* write.c, disks */                                                                          \
     X(failed_write_passed_on, "on-io-error pass_on keeps a disk that has failed a write")         \
     /* loss.c, attach.c: a disk goes and comes */                                                 \
@@ -115,6 +116,7 @@
     X(full_sync_unmarked, "a full sync copies only what the bitmap names")                        \
     X(bits_not_sent, "no bitmap is exchanged before a resync")                                    \
     X(target_stays_consistent, "a target calls itself Consistent in mid-resync")                  \
+    X(verify_map_not_awaited, "a verification is over before what it has marked is on disk")      \
     /* lineage.c */                                                                               \
     X(equal_is_in_sync, "equal generations count as in sync whatever the bits say")               \
     X(split_guessed, "after a split brain the node whose name comes first wins")                  \

@@ -343,7 +343,8 @@ bool request_pump_reads(struct core *core)
 {
     bool moved = false;
 
-    if (core->loss.phase == LOSS_FROZEN) /* another node may be Primary by now */
+    if (core->loss.phase == LOSS_FROZEN &&
+        !MUTANT(frozen_serves_reads)) /* another node may be Primary by now */
         return false;
     while (core->reads.first && start_read(core, core->reads.first))
         moved = true;

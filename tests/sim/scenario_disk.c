@@ -51,6 +51,8 @@ static void run_verify_flip(struct sim_world *world)
     if (!expect(world, guests_idle, SECOND, "the answer to a write"))
         return;
     flip(&world->host[victim], sector);
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        world->host[i].meta.map_until = world->now + sim_below(world, 2) * 20 * MS;
     verify_on(world, asker);
     for (unsigned i = 0; i < 20 && !world->failed && verifying(world); i++) {
         write_more(world, 0, 2, 0, 256);

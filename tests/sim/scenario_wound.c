@@ -277,8 +277,10 @@ static void run_suspend_io(struct sim_world *world)
         world->operator_off = true;
         net_block(world, 3, 300 * MS);
         write_more(world, 0, 4, 0, 64);
-        world_run(world, 200 * MS);
-        if (!world->host[0].status.frozen || world->host[0].guest.in_flight != 4)
+        world_run(world, 180 * MS);
+        guest_issue(&world->host[0], REPLICA_OP_READ, false, 64, 8); /* nor is it shown anything */
+        world_run(world, 20 * MS);
+        if (!world->host[0].status.frozen || world->host[0].guest.in_flight != 5)
             sim_violation(world, "freeze", "A: goes on alone");
         if (resumed) {
             host_command(&world->host[0], COMMAND_RESUME_IO, 0);
