@@ -43,7 +43,8 @@ static bool pump_loss(struct core *core)
         return true;
     }
     core->disk = REPLICA_DISK_DETACHING;
-    core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
+    if (!MUTANT(detach_flags_stay))
+        core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
     core->command.ticket = persist_super(core);
     core->command.phase = COMMAND_DETACH_IDLE;
     request_unpark(core, 0);

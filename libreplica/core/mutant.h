@@ -142,6 +142,7 @@
     /* session.c, detach.c */                                                                     \
     X(half_open_kept, "a new stream takes the place of an older one, and no loss is noted")       \
     X(detach_early, "detach is answered while I/O is under way")                                  \
+    X(detach_flags_stay, "a Primary's disk that was let go of still calls itself good")           \
     /* csums.c */                                                                                 \
     X(same_unchecked, "the source calls every block equal that comes with a checksum")            \
     /* pace.c */                                                                                  \

@@ -275,6 +275,13 @@ static void oracle_met(struct sim_world *world)
     }
 }
 
+static bool calls_itself_whole(struct sim_host *host)
+{
+    const struct metadata_superblock *truth = meta_truth(host);
+
+    return !truth || truth->flags & METADATA_CONSISTENT;
+}
+
 /* P3, P9: data of another moment land on a disk only after it says that it has them, and it counts
  * as whole only after it says that. */
 static void oracle_says_so(struct sim_host *host, const struct core_status *before)
@@ -285,7 +292,7 @@ static void oracle_says_so(struct sim_host *host, const struct core_status *befo
 
     if (now->replication == REPLICA_REPLICATION_SYNC_TARGET &&
         now->disk == REPLICA_DISK_INCONSISTENT && before->replication != now->replication &&
-        (!truth || truth->flags & METADATA_CONSISTENT))
+        calls_itself_whole(host))
         sim_violation(host->world, "P9", "%c: a resync begins on a disk that calls itself whole",
                       'A' + host->index);
     if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
@@ -428,6 +435,14 @@ void oracle_finish(struct sim_world *world)
         sim_violation(world, "buffers", "%u buffers are left over", world->buffers.used);
 }
 
+/* A disk that fails while it is let go of is let go of all the same, and nothing is written to it.
+ */
+static bool may_have_failed(const struct sim_host *host)
+{
+    return host->disk.fails_until || host->disk.hangs_until ||
+           host->world->single.kind == SINGLE_ERROR;
+}
+
 /* Whoever takes the role next, or takes the disk out, builds on the answer. (A disk that hangs is
  * given up with what it owes.) */
 void oracle_answered(struct sim_host *host, enum command_kind kind)
@@ -438,6 +453,10 @@ void oracle_answered(struct sim_host *host, enum command_kind kind)
     if (kind == COMMAND_DEMOTE && host->status.disk >= REPLICA_DISK_CONSISTENT && truth &&
         (truth->flags & METADATA_PRIMARY))
         sim_violation(world, "P6", "%c: demote is answered, its disk calls it Primary",
+                      'A' + host->index);
+    if (kind == COMMAND_DETACH && host->status.role == REPLICA_ROLE_PRIMARY &&
+        !may_have_failed(host) && calls_itself_whole(host))
+        sim_violation(world, "detach", "%c: what it has let go of calls itself whole",
                       'A' + host->index);
     if (kind == COMMAND_DETACH && !world->profile.disk_timeout &&
         (host->disk.in_flight || host->meta.in_flight))
