@@ -48,7 +48,7 @@ void attach_begin(struct core *core)
                        core->config.resource, core->config.resource);
         return;
     }
-    if (!core_disk_idle(core) || core->loss.phase != LOSS_NONE ||
+    if ((!core_disk_idle(core) && !MUTANT(attach_over_old)) || core->loss.phase != LOSS_NONE ||
         (core->confirm.running && core->confirm.logged)) {
         command_answer(core, REPLICA_E_BUSY, "%s: the old disk has not answered everything yet",
                        core->config.resource);
@@ -275,6 +275,8 @@ void attach_read_done(struct core *core, uint32_t index, int code)
 /* What the guest still has under way was logged for the old disk. */
 static void fresh_actlog(struct core *core)
 {
+    if (MUTANT(old_log_stays))
+        return;
     request_forget_extents(core);
     actlog_reset(core->actlog);
 }
@@ -342,7 +344,7 @@ bool attach_pump(struct core *core)
 
     switch (command->phase) {
     case COMMAND_ATTACH_SAVE_BITMAP:
-        if (!persist_bitmap_due(core, command->ticket))
+        if (!persist_bitmap_due(core, command->ticket) && !MUTANT(attach_map_not_awaited))
             return false;
         if (is_met(core)) {
             command->phase = COMMAND_ATTACH_MEET;
@@ -352,7 +354,7 @@ bool attach_pump(struct core *core)
         }
         return true;
     case COMMAND_ATTACH_SAVE:
-        if (!persist_super_due(core, command->ticket))
+        if (!persist_super_due(core, command->ticket) && !MUTANT(attach_super_not_awaited))
             return false;
         pump_saved(core);
         return true;

@@ -129,7 +129,7 @@ bool confirm_pump(struct core *core)
 
         if ((confirm->flush_pending && awaited) || confirm->peer_pending ||
             (confirm->bitmap_ticket && !confirm->aborted && core_has_disk(core) &&
-             !persist_bitmap_due(core, confirm->bitmap_ticket)))
+             !MUTANT(bits_not_awaited) && !persist_bitmap_due(core, confirm->bitmap_ticket)))
             return false;
         finish(core);
         return true;
@@ -157,7 +157,7 @@ void confirm_disk_done(struct core *core, uint64_t tag, int code)
         return;
     confirm->flush_pending = false;
     if (code) {
-        confirm->aborted = true;
+        confirm->aborted = !MUTANT(local_flush_error_counts);
         core_disk_failed(core, code, "flushing");
     }
 }
@@ -169,7 +169,8 @@ bool confirm_answered(struct core *core, const struct wire_message *message)
     if (!confirm->running || !confirm->peer_pending || message->tag != confirm_tag(core))
         return false;
     session_paid(core, 0);
-    if (message->code) /* its disk no longer holds what it acknowledged: the leg is lost */
+    /* its disk no longer holds what it acknowledged: the leg is lost */
+    if (message->code && !MUTANT(peer_flush_error_counts))
         session_close(core, message->code, false, "%s: flush failed on the peer: %s",
                       core->config.resource, replica_code_name(message->code));
     else

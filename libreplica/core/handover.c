@@ -92,7 +92,8 @@ static void keep(struct core *core)
 
     if (phase == HANDOVER_PERSIST && !MUTANT(handover_back_unwritten)) {
         core->super.flags |= METADATA_PRIMARY;
-        if (session_live(core)) /* the peer has not heard of the new epoch, and goes on */
+        /* the peer has not heard of the new epoch, and goes on */
+        if (session_live(core) && !MUTANT(handover_back_epoch))
             core->super.epoch = handover->epoch - 1;
         handover->ticket = persist_super(core);
     } else {
@@ -182,7 +183,7 @@ void handover_answered(struct core *core, uint32_t number, int code, const char 
 
 static bool pump_drain(struct core *core)
 {
-    if (!request_drained(core))
+    if (!request_drained(core) && !MUTANT(handover_undrained))
         return false;
     core->handover.phase = HANDOVER_CONFIRM;
     core->handover.ticket = confirm_ticket(core);

@@ -91,8 +91,9 @@ static bool is_quiet(const struct core *core)
 {
     enum command_phase phase = core->command.phase;
 
-    return (core->peer_used == 0 || MUTANT(old_writes_outlive)) && resync_idle(core) &&
-           verify_idle(core) && !core->session.flush_tag &&
+    return (core->peer_used == 0 || MUTANT(old_writes_outlive)) &&
+           (resync_idle(core) || MUTANT(old_resync_outlives)) && verify_idle(core) &&
+           !core->session.flush_tag &&
            (core->loss.phase == LOSS_NONE || core->loss.phase == LOSS_FROZEN) && core->size > 0 &&
            phase != COMMAND_PROMOTE_PERSIST && phase != COMMAND_DEMOTE_PERSIST &&
            phase != COMMAND_UUID_PERSIST && phase != COMMAND_INVALIDATE_PERSIST &&
@@ -387,7 +388,7 @@ bool handshake_pump(struct core *core)
         target_adopts(core);
         return true;
     case SESSION_PREPARE:
-        if (!persist_super_due(core, session->ticket))
+        if (!persist_super_due(core, session->ticket) && !MUTANT(prepare_not_durable))
             return false;
         prepared(core);
         return true;

@@ -52,7 +52,11 @@
     X(flush_not_awaited, "a flush completes before the local disk has flushed")                   \
     X(flush_joins, "a flush joins one under way, which began before its writes were over")        \
     X(no_bits_in_confirm, "extents leave the activity log before the bits set alone are on disk") \
+    X(bits_not_awaited,                                                                           \
+      "extents leave the activity log while the bits set alone are being written")                \
     X(abort_ignored, "a flush cut by the loss of the peer counts as done")                        \
+    X(local_flush_error_counts, "a flush that has failed here counts as done")                    \
+    X(peer_flush_error_counts, "a flush that has failed on the peer counts as done")              \
     X(confirm_covers_late, "a flush covers writes that were over after it had begun")             \
     X(confirm_outlives_role, "what a Primary still had to flush is flushed after its demotion")   \
     X(unflushed_unmarked, "what the lost peer had not flushed is not marked out of sync")         \
@@ -77,6 +81,8 @@
     X(epoch_reused, "a promotion does not raise the epoch")                                       \
     X(primary_flag_forgotten, "nothing on disk says that the node is Primary")                    \
     X(promote_not_durable, "a node is Primary before its epoch is on disk")                       \
+    X(promote_over_old,                                                                           \
+      "a node is promoted while writes of the old Primary are on their way to its disk")          \
     X(grant_while_primary, "a Primary grants the role to its peer")                               \
     X(grant_not_durable, "the peer grants the role before the epoch is on its disk")              \
     X(demote_undrained, "a demotion does not wait for the requests under way")                    \
@@ -86,12 +92,14 @@
     X(refusal_unheard, "a node becomes Primary although its peer does not grant it")              \
     /* handover.c */                                                                              \
     X(handover_unconfirmed, "the role is handed over before both nodes have flushed")             \
+    X(handover_undrained, "the role is handed over while requests are under way")                 \
     X(handover_not_durable, "the role is handed over before Secondary is on disk")                \
     X(handover_keeps_role, "the giver of the role stays Primary")                                 \
     X(handover_keeps_epoch, "the giver of the role does not record the new epoch")                \
     X(handover_of_running, "the role is taken from a guest that runs")                            \
     X(handover_taken_alone, "the taker goes on alone when the link is lost in a handover")        \
     X(handover_back_unwritten, "a giver that keeps the role is Secondary on its disk")            \
+    X(handover_back_epoch, "a giver that keeps the role writes under the epoch that nobody got")  \
     /* fence.c */                                                                                 \
     X(fence_not_awaited, "resource-and-stonith does not freeze until the peer is fenced")         \
     X(fence_failure_counts, "a fence-peer handler that has failed has fenced the peer")           \
@@ -111,8 +119,11 @@
     X(no_hello_flush, "a session begins before what the older one left is durable")               \
     X(old_writes_outlive,                                                                         \
       "a session begins while writes of the older one are on their way to the disk")              \
+    X(old_resync_outlives,                                                                        \
+      "a session begins while pieces of an older resync are on their way to the disk")            \
     X(target_map_not_durable,                                                                     \
       "a target takes the generation of its source before its bitmap is on disk")                 \
+    X(prepare_not_durable, "a target takes data before its disk says Inconsistent")               \
     X(full_sync_unmarked, "a full sync copies only what the bitmap names")                        \
     X(bits_not_sent, "no bitmap is exchanged before a resync")                                    \
     X(target_stays_consistent, "a target calls itself Consistent in mid-resync")                  \
@@ -135,12 +146,16 @@
     X(resync_reads_past, "the source reads for the resync while a guest writes the same blocks")  \
     X(resync_lands_late, "resync data may land over a newer write of the guest")                  \
     X(source_clears_early, "the source clears a bit when it sends the block")                     \
+    X(sync_flush_covers_late, "the flush of a target covers what was written after it had begun") \
+    X(sync_super_not_awaited, "a target is UpToDate before its disk says so")                     \
+    X(uptodate_in_flight, "a session begins while the end of an older resync is being written")   \
     /* pause.c, session.c */                                                                      \
     X(pause_ignored, "a target asks although the resync is paused")                               \
     X(pause_untold, "a new session does not tell that the resync is paused")                      \
     X(resume_unheard, "that the peer lets the resync go on is not heard")                         \
     /* session.c, detach.c */                                                                     \
     X(half_open_kept, "a new stream takes the place of an older one, and no loss is noted")       \
+    X(window_overrun, "more is sent to the peer than it has room for")                            \
     X(detach_early, "detach is answered while I/O is under way")                                  \
     X(detach_flags_stay, "a Primary's disk that was let go of still calls itself good")           \
     /* csums.c */                                                                                 \
@@ -156,10 +171,15 @@
     X(sequence_stuck, "superblocks are not numbered")                                             \
     /* attach.c */                                                                                \
     X(crash_unnoticed, "the activity log of a crashed Primary is not looked at")                  \
+    X(attach_map_not_awaited,                                                                     \
+      "a crashed Primary forgets that it was one before its bits are on disk")                    \
     X(half_extent_marked, "of an extent in the activity log only the first half is marked")       \
     X(bitmap_not_read, "the bitmap on disk is not read at attach")                                \
     X(inconsistent_attached, "a disk that was left Inconsistent attaches as UpToDate")            \
     X(attach_undrained, "a Primary's disk comes back while requests are with the peer alone")     \
+    X(old_log_stays, "the old disk's extents count as hot on the new one")                        \
+    X(attach_over_old, "a disk that hangs is attached before it has answered all")                \
+    X(attach_super_not_awaited, "a Primary's disk takes data before it says Inconsistent")        \
     X(attach_unconfirmed,                                                                         \
       "a Primary's disk comes back before the peer has flushed what it got alone")                \
     /* actlog.c */                                                                                \

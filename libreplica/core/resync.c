@@ -43,8 +43,9 @@ bool resync_idle(const struct core *core)
             return false;
     /* a superblock that calls this disk UpToDate and is on its way: until it is there a power cut
      * takes it back, and a peer that believed it would have become the target */
-    return !resync->flushing && !(core_has_disk(core) && resync->finish == SYNC_ENDS_SUPER &&
-                                  !persist_super_due(core, resync->ticket));
+    return !resync->flushing &&
+           !(core_has_disk(core) && !MUTANT(uptodate_in_flight) &&
+             resync->finish == SYNC_ENDS_SUPER && !persist_super_due(core, resync->ticket));
 }
 
 uint64_t resync_oldest(const struct core *core)
@@ -194,7 +195,8 @@ static bool pump_flush(struct core *core)
 static void flushed(struct core *core, int code)
 {
     struct resync *resync = &core->resync;
-    uint32_t covers = resync->flush_covers;
+    uint32_t covers =
+        MUTANT(sync_flush_covers_late) ? resync->unflushed_count : resync->flush_covers;
 
     resync->flushing = false;
     if (code) {
@@ -254,7 +256,7 @@ static bool pump_finish(struct core *core)
         resync->ticket = persist_super(core);
         return true;
     case SYNC_ENDS_SUPER:
-        if (!persist_super_due(core, resync->ticket))
+        if (!persist_super_due(core, resync->ticket) && !MUTANT(sync_super_not_awaited))
             return false;
         core->disk = REPLICA_DISK_UPTODATE;
         resync->finish = SYNC_ENDS_PEER;

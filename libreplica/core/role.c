@@ -134,7 +134,7 @@ static bool pump_wait(struct core *core)
             refuse_alone(core);
             return true;
         }
-        if (core->peer_used > 0 || !resync_idle(core))
+        if ((core->peer_used > 0 || !resync_idle(core)) && !MUTANT(promote_over_old))
             return false;
         take_role(core, core->super.epoch + !MUTANT(epoch_reused));
         return true;

@@ -28,8 +28,8 @@ bool session_window(const struct core *core, uint32_t bytes)
 {
     const struct session *session = &core->session;
 
-    return session->owed_requests + 1 < session->window_requests &&
-           bytes <= session->window_bytes - session->owed_bytes;
+    return MUTANT(window_overrun) || (session->owed_requests + 1 < session->window_requests &&
+                                      bytes <= session->window_bytes - session->owed_bytes);
 }
 
 void session_owe(struct core *core, uint32_t bytes)

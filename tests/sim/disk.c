@@ -335,7 +335,7 @@ bool disk_fails(struct sim_host *host)
 
 bool disk_hangs(const struct sim_host *host)
 {
-    return host->disk.hangs_until > host->world->now && !is_spared(host);
+    return host->disk.hangs_until > host->world->now && (host->disk.not_spared || !is_spared(host));
 }
 
 /* disk-timeout, and again as much for a core that was itself asleep. */

@@ -172,7 +172,8 @@ void migrate_answer(struct sim_host *host, uint32_t number)
 
     if (host->asked != number)
         return;
-    if (still && guest->in_flight) { /* what it asked for is still under way */
+    /* What it asked for is still under way: some shells wait for it, the core does in any case. */
+    if (still && guest->in_flight && sim_chance(host->world, 2)) {
         guest->held = true;
         world_at(host->world, SIM_HANDOVER, host->index, host->world->now + 200 * US, number,
                  host->process);

@@ -195,7 +195,9 @@ static void oracle_flush_done(struct sim_host *host, const struct sim_request *r
 
         if (i != host->index && alone)
             continue;
-        if (i == host->index && host->status.disk != REPLICA_DISK_UPTODATE)
+        /* until the peer has taken over, a disk that has failed may come back and pass for good */
+        if (i == host->index && host->status.disk != REPLICA_DISK_UPTODATE &&
+            oracle_loss_recorded(host_peer(host)))
             continue;
         for (; oracle->verified[i] < request->acked; oracle->verified[i]++) {
             uint32_t stamp = oracle->acked[oracle->verified[i]];
