@@ -155,7 +155,7 @@ static void choose_superblock(struct core *core)
     }
     core->grow.former.meta_bytes = 0;
     core->super = found;
-    if (core->super.epoch < epoch)
+    if (core->super.epoch < epoch && !MUTANT(attach_epoch_lost))
         core->super.epoch = epoch;
     core->persist.slot = slot;
     core->command.phase = COMMAND_ATTACH_ACTLOG;

@@ -175,6 +175,8 @@
       "a crashed Primary forgets that it was one before its bits are on disk")                    \
     X(half_extent_marked, "of an extent in the activity log only the first half is marked")       \
     X(bitmap_not_read, "the bitmap on disk is not read at attach")                                \
+    X(attach_epoch_lost,                                                                          \
+      "an attach takes the epoch of the disk, though the node knows a later one")                 \
     X(inconsistent_attached, "a disk that was left Inconsistent attaches as UpToDate")            \
     X(attach_undrained, "a Primary's disk comes back while requests are with the peer alone")     \
     X(old_log_stays, "the old disk's extents count as hot on the new one")                        \

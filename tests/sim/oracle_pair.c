@@ -349,6 +349,9 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
     if (now->peer_disk == REPLICA_DISK_DISKLESS && before->peer_disk > REPLICA_DISK_DISKLESS &&
         host_peer(host)->status.disk >= REPLICA_DISK_CONSISTENT)
         world->crossed = true;
+    if (now->epoch + 1 < before->epoch) /* one of which the peer was not told may be taken back */
+        sim_violation(world, "P6", "%c: its epoch falls from %llu to %llu", 'A' + host->index,
+                      (unsigned long long)before->epoch, (unsigned long long)now->epoch);
     if (now->role != before->role)
         oracle->acked_in_tenure[host->index] = false;
     if (lives_from_peer(now) && !lives_from_peer(before))
