@@ -127,7 +127,7 @@ static int may_ask(const struct core *core, const struct wire_message *message, 
         return REPLICA_E_BUSY;
     *why = "writes may be lost that only the peer had when the link broke, and the guest's next "
            "flush has to tell it so; let it write (sync) first";
-    if (core->loss.unflushed)
+    if (core->loss.unflushed && !MUTANT(handover_unflushed))
         return REPLICA_E_BUSY;
     *why = "it has another ownership epoch";
     if (message->epoch != core->super.epoch + 1)

@@ -92,6 +92,8 @@
     X(refusal_unheard, "a node becomes Primary although its peer does not grant it")              \
     /* handover.c */                                                                              \
     X(handover_unconfirmed, "the role is handed over before both nodes have flushed")             \
+    X(handover_unflushed,                                                                         \
+      "the role is handed over before the guest was told that writes may be lost")                \
     X(handover_undrained, "the role is handed over while requests are under way")                 \
     X(handover_not_durable, "the role is handed over before Secondary is on disk")                \
     X(handover_keeps_role, "the giver of the role stays Primary")                                 \

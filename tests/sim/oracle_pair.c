@@ -102,6 +102,7 @@ void oracle_guest_moved(const struct sim_host *from, struct sim_host *to)
 
     memcpy(oracle->seen[to->index], oracle->seen[from->index],
            to->world->profile.sectors * sizeof oracle->seen[0][0]);
+    oracle->robbed[to->index] = oracle->robbed[from->index]; /* nor is it told any other way */
 }
 
 /* ---- roles and directions

@@ -433,6 +433,32 @@ static void run_lives_on(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established with a disk on both");
 }
 
+/* The guest lives on, but has not been told yet that B may have lost what it had not flushed; and
+ * is to move. Its next flush fails, wherever that is. */
+static void run_lives_on_untold(struct sim_world *world)
+{
+    struct sim_host *primary = &world->host[0], *peer = &world->host[1];
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    host_command(primary, COMMAND_DETACH, 0);
+    primary->disk.fails_until = UINT64_MAX;
+    if (!expect(world, lives_from_b, SECOND, "the end of a detach"))
+        return;
+    write_some(world, 0, 12, 0, 128);
+    host_crash(peer, true);
+    peer->boot_at = world->now + 5 * MS;
+    if (!expect(world, lost_b, SECOND, "a Primary that notices the loss") ||
+        !expect(world, lives_from_b, 5 * SECOND, "a guest that lives on"))
+        return;
+    migrate_begin(world);
+    world->migration.fails = false;
+    world_run(world, 50 * MS);
+    flush(world, b_primary(world) ? 1 : 0);
+    primary->disk.fails_until = 0;
+    expect(world, established, 10 * SECOND, "Established with a disk on both");
+}
+
 /* B has once taken A's data over, and has been behind A since. When A's disk fails with the only
  * copy of what is new, its guest is not shown the older one. */
 static void run_lives_on_in_the_past(struct sim_world *world)
@@ -505,6 +531,7 @@ const struct scenario scenarios_disk[] = {
      run_demoted_diskless},
     {"lives-on", "a Primary without a disk loses its peer, and goes on when that is back",
      run_lives_on},
+    {"lives-on-untold", "and is to move before its flush has failed", run_lives_on_untold},
     {"lives-on-in-the-past", "but not through a copy that has become older meanwhile",
      run_lives_on_in_the_past},
 };
