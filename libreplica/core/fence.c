@@ -210,7 +210,7 @@ bool fence_promotes(struct core *core)
     if (fence->phase != FENCE_FAILED)
         return false;
     fence->promoting = false;
-    if (!forced)
+    if (!forced && !MUTANT(forced_through_fence))
         return refuse(core);
     core_log(core, LOG_LEVEL_WARNING, "forced: %s may go on too, and then there is a split brain",
              core->config.peer_node);

@@ -105,6 +105,7 @@
     /* fence.c */                                                                                 \
     X(fence_not_awaited, "resource-and-stonith does not freeze until the peer is fenced")         \
     X(fence_failure_counts, "a fence-peer handler that has failed has fenced the peer")           \
+    X(forced_through_fence, "a fence that has failed is no hindrance to a promotion")             \
     X(fence_dead_is_enough, "a peer assumed dead counts as fenced for any disk")                  \
     X(fence_outlives, "a peer that was fenced once counts as fenced for ever")                    \
     X(promoted_unfenced, "a node that is UpToDate is promoted before its peer is fenced")         \

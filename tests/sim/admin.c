@@ -130,9 +130,9 @@ static int fence(struct sim_host *host)
 
     if (is_typable(peer) && peer->status.role == REPLICA_ROLE_PRIMARY)
         return 6;
-    if (!peer->up || world->healing)
+    if ((!peer->up || world->healing) && !world->fence_fails)
         return 5;
-    if (sim_chance(world, 12))
+    if (world->fence_fails || sim_chance(world, 12))
         return 1;
     if (is_typable(peer) && sim_chance(world, 2) && admin_outdate(peer))
         return 4;

@@ -221,6 +221,26 @@ static void run_fencing_promote(struct sim_world *world)
     world_at(world, SIM_OPERATOR, 0, world->now, 0, 0);
 }
 
+/* Nobody could fence the Primary that is gone: no promotion without a --force. */
+static void run_fencing_refused(struct sim_world *world)
+{
+    if (!pair_start_fenced(world, CORE_FENCING_RESOURCE_ONLY))
+        return;
+    write_some(world, 0, 8, 0, world->profile.sectors);
+    world->operator_off = world->fence_fails = true;
+    host_crash(&world->host[0], sim_chance(world, 2));
+    world->host[0].boot_at = UINT64_MAX;
+    world_run(world, 150 * MS);
+    world->promoting = 1;
+    host_command(&world->host[1], COMMAND_PROMOTE, 0);
+    world_run(world, 150 * MS);
+    if (world->host[1].commands || world->host[1].status.role == REPLICA_ROLE_PRIMARY)
+        sim_violation(world, "fencing", "B: is not told that A could not be fenced");
+    world->fence_fails = false;
+    world->host[0].boot_at = world->now;
+    operator_is_back(world);
+}
+
 static bool a_diskless(const struct sim_world *world)
 {
     return world->host[0].status.disk == REPLICA_DISK_DISKLESS && world->host[0].commands == 0;
@@ -402,6 +422,7 @@ const struct scenario scenarios_role[] = {
     {"after-sb", "what the policies say after a split brain", run_after_sb},
     {"after-sb-0pri", "each of them where nobody is Primary", run_after_sb_0pri},
     {"fencing-grant", "a node without a disk grants the role, and dies", run_fencing_grant},
+    {"fencing-refused", "nor when it could not be fenced", run_fencing_refused},
     {"fencing-promote", "no promotion before the peer is fenced", run_fencing_promote},
 };
 const unsigned scenario_role_count = sizeof scenarios_role / sizeof scenarios_role[0];

@@ -366,6 +366,7 @@ struct sim_world {
     bool prepared;               /* the first data set exists */
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
+    bool fence_fails;            /* fence-peer cannot do anything */
     uint64_t stalled_since;      /* no guest gets on, and none could be started; ns */
     bool flipped;                /* a disk returns what was never written to it */
     uint64_t healed_at;

@@ -409,7 +409,7 @@ void world_reset(struct sim_world *world, uint64_t seed)
     world->random = seed * 0xd1342543de82ef95u + 0x632be59bd9b4e019u;
     world->now = SECOND;
     world->failed = world->healing = world->prepared = world->operator_off = world->pinned =
-        world->flipped = world->crossed = false;
+        world->flipped = world->crossed = world->fence_fails = false;
     world->reconnect = false;
     world->queue.count = world->queue.order = 0;
     world->writes_issued = world->faults_done = 0;
