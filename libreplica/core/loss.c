@@ -61,7 +61,8 @@ void loss_peer(struct core *core)
     if (core->loss.phase == LOSS_DISK) {
         /* A detach: the peer may have taken over. What it then calls its generation becomes an
          * ancestor of ours. */
-        lineage_new_current(&core->super.generation, core->loss.uuid, true);
+        if (!MUTANT(unheard_takeover_one))
+            lineage_new_current(&core->super.generation, core->loss.uuid, true);
         lineage_new_current(&core->super.generation, core_random(core), true);
         confirm_peer_lost(core);
         request_peer_lost(core);

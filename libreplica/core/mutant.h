@@ -69,6 +69,8 @@
     X(peers_generation_is_ours, "going on alone under a generation that the peer knows")          \
     X(last_copy_dropped, "the last good copy is marked Inconsistent when its disk fails")         \
     X(not_inherited, "a Primary forgets that it was Secondary when the peer left")                \
+    X(unheard_takeover_one,                                                                       \
+      "a Primary that keeps its disk does not descend from what its peer has taken over")         \
     /* peer.c */                                                                                  \
     X(peer_acks_early, "the peer acknowledges a write before its disk has it")                    \
     X(peer_flush_faked, "the peer acknowledges a flush that it does not make")                    \

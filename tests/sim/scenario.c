@@ -387,6 +387,25 @@ static void run_takeover_unheard(struct sim_world *world)
         operator_is_back(world);
 }
 
+/* The same, and B does nothing with what it has taken over: A's data are the newer ones, and that
+ * is for nobody to decide. */
+static void run_takeover_unused(struct sim_world *world)
+{
+    if (!pair_start_reckless(world))
+        return;
+    net_block(world, 2, 300 * MS);
+    host_command(&world->host[0], COMMAND_DETACH, 0);
+    if (!expect(world, taken_over, SECOND, "the new generation on B"))
+        return;
+    net_block(world, 1, 300 * MS);
+    if (!expect(world, a_alone, SECOND, "A alone, with its disk"))
+        return;
+    write_some(world, 0, 12, 0, 128);
+    world->operator_off = true;
+    expect(world, both_live, 5 * SECOND, "Established without a person");
+    operator_is_back(world);
+}
+
 static bool b_secondary(const struct sim_world *world)
 {
     return world->host[1].status.role == REPLICA_ROLE_SECONDARY && world->demoting < 0;
@@ -465,6 +484,7 @@ static const struct scenario scenarios_link[] = {
     {"split-brain-diskless", "the same, and the loser has no disk", run_split_brain_diskless},
     {"takeover-unheard", "a detach whose answer is lost, then both write alone",
      run_takeover_unheard},
+    {"takeover-unused", "the same, and A alone writes", run_takeover_unused},
     {"discard-once", "connect --discard-my-data is good for one connection", run_discard_once},
     {"promoted-but-unwritten", "a second Primary that wrote nothing", run_promoted_but_unwritten},
 };
