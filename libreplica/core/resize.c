@@ -327,8 +327,6 @@ static void offered(struct core *core, const struct wire_message *message)
         resize->marked_end = stale < resize->bytes ? stale : resize->bytes;
     if (resize->flags & CORE_RESIZE_CLEAN && MUTANT(stale_is_clean))
         resize->marked_end = 0;
-    if (resize->flags & CORE_RESIZE_CLEAN && MUTANT(stale_is_clean))
-        resize->marked_end = 0;
     ask(core, CORE_RESIZE_COPY);
 }
 
