@@ -23,6 +23,12 @@ def peer_loss(node):
     return node.status()["tapdrbd"]["peer-loss"]
 
 
+def suspended(node):
+    """Why I/O stands still, by DRBD's members of the status."""
+    return [name for name, value in node.status().items()
+            if name.startswith("suspended-") and value]
+
+
 def text_status(node):
     return node.adm("status", "--color=never", RESOURCE).stdout
 
@@ -48,6 +54,7 @@ def fence_peer_freeze(lab):
     client.send(WRITE, BLOCK, data=b"b" * BLOCK)
     check(not client.answered(1), "a write was answered while frozen")
     check("frozen" in text_status(pair.alpha), "status does not say frozen")
+    check(suspended(pair.alpha) == ["suspended-fencing"], f"{suspended(pair.alpha)}")
     environment = wait_until(lambda: ran(told), 10, "the handler to run")
     for line in (f"DRBD_RESOURCE={RESOURCE}", "DRBD_PEER=beta", "DRBD_PEERS=beta",
                  "UP_TO_DATE_NODES=0x00000001"):
@@ -74,6 +81,7 @@ def on_peer_loss_freeze(lab):
     client.send(WRITE, 0, data=b"c" * BLOCK)
     wait_until(lambda: peer_loss(pair.alpha)["frozen"], 20, "alpha to be frozen")
     check(not client.answered(1), "a write was answered while frozen")
+    check(suspended(pair.alpha) == ["suspended-user"], f"{suspended(pair.alpha)}")
     pair.beta.start()
     check(client.reply(seconds=30)[1] == 0, "the frozen write failed when the peer was back")
     pair.wait_in_sync()
