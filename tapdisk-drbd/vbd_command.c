@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -104,16 +106,32 @@ static int parent_of(int process, const char *word, bool *found)
     return parent;
 }
 
+/* xl gets a guest through its standard input. Once the guest is there, the same process goes into
+ * the background, reads from /dev/null, and starts the guest again whenever it reboots. */
+static bool reads_nothing(int process)
+{
+    char path[64];
+    struct stat about;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/0", process);
+    return stat(path, &about) == 0 && S_ISCHR(about.st_mode) && about.st_rdev == makedev(1, 3);
+}
+
 /* Are we run for `xl migrate-receive`? Then the guest still is on the other host, and the disk must
  * come from there, or not at all. */
 static bool is_incoming(void)
 {
-    bool found = false;
     int process = (int)getppid();
 
-    for (unsigned i = 0; i < ANCESTORS_MAX && process > 1 && !found; i++)
-        process = parent_of(process, "migrate-receive", &found);
-    return found;
+    for (unsigned i = 0; i < ANCESTORS_MAX && process > 1; i++) {
+        bool receives = false;
+        int parent = parent_of(process, "migrate-receive", &receives);
+
+        if (receives && !reads_nothing(process))
+            return true;
+        process = parent;
+    }
+    return false;
 }
 
 static enum vbd_exit ask(const struct vbd_command *command)

@@ -182,6 +182,7 @@ if __name__ == "__main__":
     import scenarios_disk  # noqa: F401
     import scenarios_resize  # noqa: F401
     import scenarios_mistakes  # noqa: F401
+    import scenarios_hotplug  # noqa: F401
     import scenarios_limits  # noqa: F401
     import scenarios_peer_loss  # noqa: F401
     import scenarios_resync  # noqa: F401
