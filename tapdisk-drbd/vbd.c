@@ -108,9 +108,15 @@ void vbd_go_on(struct vbd *vbd)
     plane_wake_at(vbd->plane, replica_loop_now(vbd->plane->loop));
 }
 
+/* One that waits for a barrier or for memory begins by itself, also in a vbd that is stopped. */
 bool vbd_idle(const struct vbd *vbd)
 {
-    return vbd->active == 0;
+    if (vbd->active != 0)
+        return false;
+    for (unsigned i = 0; i < vbd->queue_count; i++)
+        if (vbd->queues[i].pending && !vbd->queues[i].ring.broken)
+            return false;
+    return true;
 }
 
 bool vbd_quiet(struct vbd *vbd)

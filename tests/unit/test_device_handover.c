@@ -137,6 +137,34 @@ START_TEST(held_handed_over_and_taken_back)
 }
 END_TEST
 
+/* What was taken from the ring and has not begun is under way as well: it would begin by itself
+ * after the answer, and the guest would have an error when it runs again here. */
+START_TEST(barrier_that_waits_is_waited_for)
+{
+    struct front_segment segment = {DATA, 0, 7};
+    struct front front;
+
+    connect_all(&front);
+    fake_replica_hold(replica, true);
+    guest_writes(&front, 1);
+    front_put(&front, BLKIF_BARRIER, 2, 8, &segment, 1);
+    front_push(&front, false);
+    turns(3);
+    fake_domain(7, FAKE_DOMAIN_SUSPENDED);
+    ck_assert(fake_replica_end_one(replica, 0, 0)); /* and nothing is under way for a moment */
+    peer_asks(1, false);
+    ck_assert_uint_eq(fake_handover_answers(), 0);
+    fake_replica_hold(replica, false);
+    pass(10 * MILLISECOND);
+    pass(10 * MILLISECOND);
+    expect_answer(1, 0, "");
+    ck_assert(is_answered(&front) && is_answered(&front));
+    xenside_handover_ended(xen, 1, false);
+    turns(3);
+    works(&front);
+}
+END_TEST
+
 START_TEST(kept_goes_on)
 {
     struct front front;
@@ -409,6 +437,7 @@ int main(void)
     tcase_add_test(tcase, running_guest_is_not_taken_from);
     tcase_add_test(tcase, no_guest_is_a_person);
     tcase_add_test(tcase, held_handed_over_and_taken_back);
+    tcase_add_test(tcase, barrier_that_waits_is_waited_for);
     tcase_add_test(tcase, kept_goes_on);
     tcase_add_test(tcase, withdrawn_before_the_answer);
     tcase_add_test(tcase, old_copy_goes_without_a_word);
