@@ -257,6 +257,10 @@ static void resume(struct device *device)
 
     if (!device->claimed || device->leaving || !is_ours_now(device))
         return;
+    if (device->held) {
+        device_look_by(device, device_now(device) + RETRY);
+        return;
+    }
     code = map_and_bind(device, true, &error);
     if (code == REPLICA_E_BUSY) {
         if (device_now(device) >= device->since + BIND_WAIT)

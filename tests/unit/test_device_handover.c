@@ -165,6 +165,47 @@ START_TEST(barrier_that_waits_is_waited_for)
 }
 END_TEST
 
+/* A process that has just begun takes the ring up when the one before it is gone; the peer asks
+ * for the role before that. */
+START_TEST(not_taken_up_while_it_is_handed_over)
+{
+    struct front front;
+    struct xenside *old;
+    unsigned before;
+
+    connect_all(&front);
+    fake_replica_hold(replica, true);
+    guest_writes(&front, 1);
+    old = xen;
+    close_xen();
+    fake_role_reset(replica);
+    fake_replica_hold(replica, false);
+    turns(3);
+    fake_port_taken(front.port, true);
+    open_xen();
+    fake_domain(7, FAKE_DOMAIN_SUSPENDED);
+    peer_asks(1, false);
+    expect_answer(1, 0, "");
+    before = fake_replica_requests(replica);
+    fake_port_taken(front.port, false);
+    pass(SECOND);
+    ck_assert_uint_eq(fake_replica_requests(replica), before);
+    if (_i == 0) {
+        xenside_handover_ended(xen, 1, false);
+    } else {
+        peer_has_it(1);
+        pass(SECOND);
+        ck_assert_uint_eq(fake_replica_requests(replica), before);
+        fake_domain(7, FAKE_DOMAIN_RUNNING);
+        pass(SECOND);
+    }
+    pass(SECOND);
+    ck_assert(is_answered(&front));
+    works(&front);
+    xenside_close(old);
+}
+END_TEST
+
 START_TEST(kept_goes_on)
 {
     struct front front;
@@ -438,6 +479,7 @@ int main(void)
     tcase_add_test(tcase, no_guest_is_a_person);
     tcase_add_test(tcase, held_handed_over_and_taken_back);
     tcase_add_test(tcase, barrier_that_waits_is_waited_for);
+    tcase_add_loop_test(tcase, not_taken_up_while_it_is_handed_over, 0, 2);
     tcase_add_test(tcase, kept_goes_on);
     tcase_add_test(tcase, withdrawn_before_the_answer);
     tcase_add_test(tcase, old_copy_goes_without_a_word);
