@@ -127,6 +127,19 @@ void device_gave_away(struct device *device)
     device_look_by(device, device_now(device) + GUEST_LOOK);
 }
 
+/* Another copy of it may have the disk, here or on the peer, by the word of the process before this
+ * one. What its ring still holds that copy has asked for again, and has written over since. */
+bool device_guest_stands_still(struct device *device)
+{
+    enum domain_state guest = guest_of(device);
+
+    if (guest != DOMAIN_SUSPENDED && guest != DOMAIN_GONE)
+        return false;
+    device->stood_still = true;
+    device_look_by(device, device_now(device) + GUEST_LOOK);
+    return true;
+}
+
 static bool runs(enum domain_state guest)
 {
     return guest == DOMAIN_RUNNING || guest == DOMAIN_PAUSED;

@@ -164,15 +164,29 @@ static bool waits_for_peer(struct device *device)
     return true;
 }
 
+/* A guest that stood still and runs again has the disk before a copy of it that never ran. Without
+ * the link there is nobody to take it back from. */
+static unsigned claim_flags(const struct device *device)
+{
+    struct replica_status status;
+
+    replica_status(device->host->replica, &status);
+    return device->stood_still && status.connection == REPLICA_CONNECTION_CONNECTED
+               ? REPLICA_PROMOTE_TAKE_BACK
+               : 0;
+}
+
 void device_claim(struct device *device)
 {
     if (!device->added || device->claimed || device->wait.done || device->away ||
         device->state == DEVICE_HELD)
+        return;
+    if (device->inherited && device_guest_stands_still(device))
         return;
     if (waits_for_peer(device))
         return;
     if (device_now(device) < device->claim_again)
         device_look_by(device, device->claim_again);
     else
-        claim_take(device->host->claim, &device->wait, 0, device_claimed, device);
+        claim_take(device->host->claim, &device->wait, claim_flags(device), device_claimed, device);
 }

@@ -33,10 +33,11 @@ struct device {
     enum xenbus_state written; /* what we wrote into our `state`, UNKNOWN: nothing yet */
     struct vbd *vbd;           /* CONNECTED, CLOSING, DRAINING; may be NULL in the last two */
     bool added, claimed, leaving, removed;
-    bool inherited; /* added in another process's time, and not claimed since */
-    bool held;      /* nothing is taken from the ring */
-    bool away;      /* the role was handed over to the peer while this one used it */
-    bool yielded;   /* another vbd of this host has the disk */
+    bool inherited;   /* added in another process's time, and not claimed since */
+    bool stood_still; /* its guest, while it was inherited */
+    bool held;        /* nothing is taken from the ring */
+    bool away;        /* the role was handed over to the peer while this one used it */
+    bool yielded;     /* another vbd of this host has the disk */
     uint64_t away_since;
     uint64_t since; /* when this state began */
     uint64_t add_since, claim_again;
@@ -76,5 +77,7 @@ void device_claimed(void *argument, int code, const char *text);
 
 /* device_handover.c: looks whether the guest of a held device runs again. */
 void device_watch_guest(struct device *device);
+/* Then it is looked at again soon. */
+bool device_guest_stands_still(struct device *device);
 
 #endif

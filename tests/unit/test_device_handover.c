@@ -323,6 +323,87 @@ START_TEST(within_one_host)
 }
 END_TEST
 
+/* The process is killed while its guest moves away, and the migration fails. */
+START_TEST(next_process_finds_a_suspended_guest)
+{
+    struct front front;
+    struct xenside *dead;
+
+    connect_all(&front);
+    fake_replica_hold(replica, true);
+    guest_writes(&front, 5);
+    fake_domain(7, FAKE_DOMAIN_SUSPENDED);
+    dead = xen;
+    close_xen();
+    fake_role_reset(replica);
+    fake_replica_hold(replica, false);
+    turns(3);
+    open_xen();
+    pass(SECOND);
+    ck_assert_uint_eq(fake_role_promotions(), 0);
+    ck_assert(!is_answered(&front));
+    fake_domain(7, FAKE_DOMAIN_RUNNING);
+    if (_i == 1)
+        fake_replica_connection(replica, REPLICA_CONNECTION_CONNECTING);
+    pass(10 * SECOND);
+    ck_assert_uint_eq(fake_role_promotions(), 1);
+    ck_assert_uint_eq(fake_role_flags(), _i == 1 ? 0 : REPLICA_PROMOTE_TAKE_BACK);
+    ck_assert(is_answered(&front));
+    works(&front);
+    xenside_close(dead);
+}
+END_TEST
+
+/* The process is killed while both copies are there. What the first one still has in its ring the
+ * second one has asked for again, and has written over since. */
+START_TEST(next_process_finds_two_copies)
+{
+    struct front_segment segment = {DATA + 1, 0, 7};
+    struct front_response response;
+    struct front old, new;
+    struct xenside *dead;
+
+    connect_all(&old);
+    fake_domain(7, FAKE_DOMAIN_SUSPENDED);
+    toolstack_makes(BACK_NEW, FRONT_NEW, 8, "vm1", "w");
+    turns(3);
+    add_works(BACK_NEW);
+    publish_second(&new);
+    put(FRONT_NEW, "state", "4");
+    turns(2);
+    guest_writes(&old, 5);
+    memset(fake_page(DATA), 0x01, FAKE_PAGE_BYTES);
+    memset(fake_page(DATA + 1), 0x02, FAKE_PAGE_BYTES);
+    fake_grant(DATA + 1, 8, true);
+    front_put(&new, BLKIF_WRITE, 6, 0, &segment, 1);
+    front_push(&new, false);
+    turns(3);
+    ck_assert(front_take(&new, &response));
+    dead = xen;
+    close_xen();
+    fake_role_reset(replica);
+    open_xen();
+    pass(SECOND);
+    ck_assert(!is_answered(&old));
+    ck_assert_uint_eq(fake_replica_data(replica)[0], 0x02);
+    works(&new);
+    if (_i == 0) {
+        fake_domain(7, FAKE_DOMAIN_GONE);
+        pass(SECOND);
+        ck_assert(!is_answered(&old));
+        fake_store_write(BACK, NULL);
+    } else {
+        fake_domain(8, FAKE_DOMAIN_GONE);
+        fake_store_write(BACK_NEW, NULL);
+        fake_domain(7, FAKE_DOMAIN_RUNNING);
+        pass(SECOND);
+        ck_assert(is_answered(&old));
+        works(&old);
+    }
+    xenside_close(dead);
+}
+END_TEST
+
 /* The other side of a failed migration: the copy here has never run. */
 START_TEST(copy_that_never_ran_gives_it_back)
 {
@@ -485,6 +566,8 @@ int main(void)
     tcase_add_test(tcase, old_copy_goes_without_a_word);
     tcase_add_test(tcase, incoming_only_over_the_link);
     tcase_add_loop_test(tcase, within_one_host, 0, 2);
+    tcase_add_loop_test(tcase, next_process_finds_a_suspended_guest, 0, 2);
+    tcase_add_loop_test(tcase, next_process_finds_two_copies, 0, 2);
     tcase_add_test(tcase, copy_that_never_ran_gives_it_back);
     tcase_add_test(tcase, device_model_is_known_by_its_process);
     tcase_add_loop_test(tcase, device_model_stands_still_with_its_guest, 0, 2);
