@@ -100,6 +100,7 @@ void device_claimed(void *argument, int code, const char *text)
         device->inherited = false;
         if (device->away) {
             device->away = false;
+            device->problem[0] = '\0';
             device_go_on(device);
         }
         device_finish_add(device);

@@ -52,6 +52,15 @@ static bool is_answered(struct front *front)
     return front_take(front, &response);
 }
 
+/* What `status` says of the only vbd. */
+static void expect_problem(const char *text)
+{
+    json_t *vbds = xenside_status(xen);
+
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(vbds, 0), "problem")), text);
+    json_decref(vbds);
+}
+
 /* As frontend_publishes, with pages of its own. */
 static void publish_second(struct front *front)
 {
@@ -129,10 +138,12 @@ START_TEST(held_handed_over_and_taken_back)
     ck_assert(!is_answered(&front));
     ck_assert_uint_ge(fake_role_promotions(), 2);
     ck_assert_uint_eq(fake_role_flags(), REPLICA_PROMOTE_TAKE_BACK);
+    expect_problem("not connected");
     fake_role_refuse(0, "");
     pass(SECOND);
     pass(10 * MILLISECOND);
     ck_assert(is_answered(&front));
+    expect_problem("");
     works(&front);
 }
 END_TEST
