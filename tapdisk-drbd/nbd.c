@@ -135,10 +135,11 @@ static void client_turn(struct nbd *nbd, struct nbd_client **place)
 {
     struct nbd_client *client = *place;
 
-    if (nbd_reply_pending(client) && !client->writing)
-        nbd_reply_send(client);
     if (client->starved && client->state <= NBD_CLIENT_SERVING)
         nbd_client_resume(client);
+    /* What went makes room for requests that had come already, and some are refused at once. */
+    while (nbd_reply_pending(client) && !client->writing)
+        nbd_reply_send(client);
     if (client->state == NBD_CLIENT_DRAINING && client->in_library == 0 &&
         !nbd_reply_pending(client))
         nbd_client_break(client);

@@ -129,6 +129,31 @@ START_TEST(no_completion_while_the_library_holds)
 }
 END_TEST
 
+/* Requests beyond those that a client may have wait in its input. The turn in which there is room
+ * for them is the last one for a while, and some of them are refused at once. */
+START_TEST(refused_in_the_same_turn)
+{
+    enum { UNDER_WAY = 128, COUNT = UNDER_WAY + 12 };
+    uint8_t requests[COUNT][NBD_REQUEST_BYTES] = {0}, reply[16];
+    int fd = client_go(false);
+
+    fake_replica_hold(replica, true);
+    for (unsigned i = 0; i < COUNT; i++) {
+        put(requests[i], 0x25609513, 4);
+        put(requests[i] + 6, i < UNDER_WAY ? NBD_CMD_FLUSH : NBD_CMD_CACHE, 2);
+        put(requests[i] + 8, i, 8);
+    }
+    client_send(fd, requests, sizeof requests);
+    for (unsigned turn = 0; turn < 10; turn++)
+        fake_loop_turn(loop, 0);
+    fake_replica_hold(replica, false);
+    fake_loop_turn(loop, 0);
+    for (unsigned i = 0; i < COUNT; i++)
+        ck_assert_msg(recv(fd, reply, sizeof reply, MSG_DONTWAIT) == sizeof reply, "%u answers", i);
+    (void)close(fd);
+}
+END_TEST
+
 /* A client that asks and never takes an answer holds its share of the pool and no more; another
  * client goes on. */
 START_TEST(memory_is_bounded_and_shared)
@@ -401,6 +426,7 @@ int main(void)
     tcase_add_loop_test(io, write_then_read_structured, 0, count);
     tcase_add_test(io, many_requests_are_pipelined);
     tcase_add_test(io, no_completion_while_the_library_holds);
+    tcase_add_test(io, refused_in_the_same_turn);
     tcase_add_test(io, memory_is_bounded_and_shared);
     tcase_add_loop_test(io, refused_write_keeps_the_stream_framed, 0, 2);
     tcase_add_test(io, part_of_a_long_write_fails);
