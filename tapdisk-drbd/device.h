@@ -53,7 +53,8 @@ struct device_place {
 int device_place_parse(const char *base, const char *path, struct device_place *place,
                        const char **leaf);
 
-/* True: the node is there, online, and its `params` and `script` name `resource` as ours. */
+/* True: the node is there, online or still to be closed, and its `params` and `script` name
+ * `resource` as ours. */
 bool device_matches(struct xenbus *xenbus, const struct device_place *place, const char *resource);
 
 /* Reads the node. Errors: REPLICA_E_INVALID (a node without a frontend), REPLICA_E_NOT_FOUND,

@@ -179,7 +179,7 @@ static unsigned claim_flags(const struct device *device)
 
 void device_claim(struct device *device)
 {
-    if (!device->added || device->claimed || device->wait.done || device->away ||
+    if (!device->added || device->claimed || device->wait.done || device->away || device->leaving ||
         device->state == DEVICE_HELD)
         return;
     if (device->inherited && device_guest_stands_still(device))

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "device.h"
+#include "nodes.h"
 
 static bool take_number(const char **text, uint32_t *value)
 {
@@ -55,9 +56,19 @@ static const char *resource_of(const char *params)
     return params;
 }
 
+/* One that is being removed is still somebody's to close: the toolstack waits for that. */
+static bool is_over(struct xenbus *xenbus, const struct device_place *place)
+{
+    char online[4];
+
+    return xenbus_read(xenbus, XENBUS_NO_TRANSACTION, place->path, "online", online,
+                       sizeof online) == 0 &&
+           strcmp(online, "0") == 0 && nodes_read_state(xenbus, place->path) != XENBUS_CLOSING;
+}
+
 bool device_matches(struct xenbus *xenbus, const struct device_place *place, const char *resource)
 {
-    char params[XENBUS_PATH_MAX], script[XENBUS_PATH_MAX], online[4];
+    char params[XENBUS_PATH_MAX], script[XENBUS_PATH_MAX];
     const char *name;
 
     if (xenbus_read(xenbus, XENBUS_NO_TRANSACTION, place->path, "params", params, sizeof params))
@@ -70,7 +81,5 @@ bool device_matches(struct xenbus *xenbus, const struct device_place *place, con
     name = strrchr(script, '/');
     if (strcmp(name ? name + 1 : script, "block-drbd") != 0)
         return false;
-    return xenbus_read(xenbus, XENBUS_NO_TRANSACTION, place->path, "online", online,
-                       sizeof online) != 0 ||
-           strcmp(online, "0") != 0;
+    return !is_over(xenbus, place);
 }

@@ -466,6 +466,34 @@ START_TEST(next_process_waits_with_a_vbd_that_has_no_ring)
 }
 END_TEST
 
+/* The process ends while the toolstack waits for the vbd to close. */
+START_TEST(next_process_finishes_a_removal)
+{
+    struct front front;
+    struct xenside *old = xen;
+    json_t *vbds;
+
+    connect_all(&front);
+    toolstack_removes(false);
+    expect_node(BACK, "state", "5");
+    close_xen();
+    fake_role_reset(replica);
+    open_xen();
+    expect_node(BACK, "state", "6");
+    pass(SECOND);
+    ck_assert_uint_eq(fake_role_promotions(), 0);
+    ck_assert_int_ne(access(journal(), F_OK), 0);
+    ck_assert_int_eq(ask("vbd-remove", BACK)->code, 0);
+    ck_assert_uint_eq(xenside_writers(xen, NULL, 0), 0);
+    fake_store_write(BACK, NULL);
+    turns(2);
+    vbds = xenside_status(xen);
+    ck_assert_uint_eq(json_array_size(vbds), 0);
+    json_decref(vbds);
+    xenside_close(old);
+}
+END_TEST
+
 START_TEST(status_and_writers_name_the_vbd)
 {
     struct front front;
@@ -545,6 +573,7 @@ static void add_others(Suite *suite)
     tcase_add_loop_test(tcase, next_process_holds_a_live_ring, 0, 4);
     tcase_add_test(tcase, next_process_goes_on_with_an_added_vbd);
     tcase_add_test(tcase, next_process_waits_with_a_vbd_that_has_no_ring);
+    tcase_add_test(tcase, next_process_finishes_a_removal);
     tcase_add_test(tcase, status_and_writers_name_the_vbd);
     tcase_add_test(tcase, hundred_guests);
 }
