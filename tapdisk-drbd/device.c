@@ -210,6 +210,10 @@ static void connect_vbd(struct device *device)
         device_look_by(device, device_now(device) + DRAIN_LOOK);
         return;
     }
+    if (!plane_has_room(device->host->plane)) {
+        device_look_by(device, device_now(device) + RETRY);
+        return;
+    }
     code = map_and_bind(device, false, &error);
     if (code == REPLICA_E_BUSY && device_now(device) < device->since + BIND_WAIT) {
         device_look_by(device, device_now(device) + RETRY);

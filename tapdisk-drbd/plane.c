@@ -322,6 +322,11 @@ void plane_free(struct plane *plane)
     free(plane);
 }
 
+bool plane_has_room(const struct plane *plane)
+{
+    return plane->vbds_gone < VBDS_GONE_MAX;
+}
+
 void plane_usage(const struct plane *plane, struct plane_usage *usage)
 {
     *usage = (struct plane_usage){.vbds = plane->vbds_gone};

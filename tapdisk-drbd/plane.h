@@ -20,7 +20,8 @@
 enum {
     VBD_QUEUES_MAX = 64,      /* what a frontend may have negotiated with xen-blkback before us */
     VBD_QUEUES_PUBLISHED = 4, /* one thread serves them all: more buy depth, not speed */
-    VBD_RING_ORDER_MAX = 4
+    VBD_RING_ORDER_MAX = 4,
+    VBDS_GONE_MAX = 8 /* disconnected with requests that the replica still works on */
 };
 
 struct plane;
@@ -53,6 +54,10 @@ struct vbd_parameters {
         uint32_t port; /* the frontend's end of the event channel */
     } queue[VBD_QUEUES_MAX];
 };
+
+/* False: too many vbds are gone and not over. While the disk answers nothing, a guest that connects
+ * and disconnects could make as many of them as it likes; wait before vbd_connect. */
+bool plane_has_room(const struct plane *plane);
 
 /* Maps the rings, binds the event channels, starts to serve. All or nothing. With `resume` the
  * requests that a former process took and did not answer come first, in their old order.

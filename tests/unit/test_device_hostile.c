@@ -113,29 +113,37 @@ START_TEST(advisory_watch_storm)
 }
 END_TEST
 
+/* Closes with a request under way, and comes again. */
+static void closes_and_comes(struct front *front, unsigned id)
+{
+    struct front_segment segment = {DATA, 0, 7};
+
+    front_put(front, id % 2 ? BLKIF_WRITE : BLKIF_READ, id, 0, &segment, 1);
+    front_push(front, true);
+    turns(1);
+    put(FRONT, "state", "6");
+    turns(2);
+    pass(3 * SECOND);
+    expect_node(BACK, "state", "6");
+    put(FRONT, "state", "1");
+    turns(1);
+    front_open(front, 7, BLKIF_ABI_X86_64, 0, 1);
+    put_number(FRONT, "event-channel", front->port);
+    put(FRONT, "state", "3");
+    turns(2);
+    pass(SECOND);
+}
+
 START_TEST(advisory_connect_and_disconnect_in_a_loop)
 {
     struct front front;
-    struct front_segment segment = {DATA, 0, 7};
 
     connect_all(&front);
     fake_grant(DATA, 7, true);
-    fake_replica_hold(replica, true);
     for (unsigned i = 0; i < 100; i++) {
-        front_put(&front, i % 2 ? BLKIF_WRITE : BLKIF_READ, i, 0, &segment, 1);
-        front_push(&front, true);
-        turns(1);
-        put(FRONT, "state", "6");
-        turns(2);
-        pass(3 * SECOND);
-        expect_node(BACK, "state", "6");
-        put(FRONT, "state", "1");
-        turns(1);
-        front_open(&front, 7, BLKIF_ABI_X86_64, 0, 1);
-        put_number(FRONT, "event-channel", front.port);
-        put(FRONT, "state", "3");
-        turns(2);
-        pass(SECOND);
+        fake_replica_hold(replica, i % VBDS_GONE_MAX != 0);
+        turns(3);
+        closes_and_comes(&front, i);
         expect_node(BACK, "state", "4");
         ck_assert_uint_eq(fake_xen_leaks().mapped_pages, 1);
         ck_assert_uint_eq(fake_xen_leaks().bound_ports, 1);
@@ -143,6 +151,27 @@ START_TEST(advisory_connect_and_disconnect_in_a_loop)
     fake_replica_hold(replica, false);
     turns(3);
     ck_assert_uint_eq(usage().vbds, 1);
+}
+END_TEST
+
+/* While nothing that it asks for comes to an end, it cannot fill dom0's memory so. */
+START_TEST(advisory_connect_and_disconnect_while_io_is_frozen)
+{
+    struct front front;
+
+    connect_all(&front);
+    fake_grant(DATA, 7, true);
+    fake_replica_hold(replica, true);
+    for (unsigned i = 0; i < VBDS_GONE_MAX; i++)
+        closes_and_comes(&front, i);
+    expect_node(BACK, "state", "2");
+    pass(60 * SECOND);
+    ck_assert_uint_eq(usage().vbds, VBDS_GONE_MAX);
+    fake_replica_hold(replica, false);
+    pass(SECOND);
+    pass(SECOND);
+    expect_node(BACK, "state", "4");
+    works(&front);
 }
 END_TEST
 
@@ -181,6 +210,7 @@ static void add_rest(Suite *suite)
     tcase_add_test(tcase, advisory_huge_and_binary_values);
     tcase_add_test(tcase, advisory_watch_storm);
     tcase_add_test(tcase, advisory_connect_and_disconnect_in_a_loop);
+    tcase_add_test(tcase, advisory_connect_and_disconnect_while_io_is_frozen);
     tcase_add_test(tcase, advisory_frontend_directory_vanishes);
     tcase_add_test(tcase, transactions_that_conflict_are_tried_again);
 }
