@@ -232,6 +232,7 @@ static void connect_vbd(struct device *device)
         return;
     }
     device->problem[0] = '\0';
+    device->connected = true;
     if (device->held)
         vbd_stop(device->vbd);
     device->written = XENBUS_CONNECTED;
@@ -500,6 +501,7 @@ static void take_over_from_the_dead(struct device *device)
     if (!device->nodes.added)
         return;
     device->added = device->inherited = true;
+    device->connected = device->nodes.state > XENBUS_INIT_WAIT;
     if (device->nodes.state == XENBUS_CONNECTED &&
         (frontend == XENBUS_INITIALISED || frontend == XENBUS_CONNECTED)) {
         device->written = XENBUS_CONNECTED;

@@ -33,7 +33,7 @@ static bool has_never_run(const struct device *device)
 {
     const struct clients *clients = device->host->clients;
 
-    return !device->vbd && device->state != DEVICE_HELD &&
+    return !device->connected &&
            !(clients && clients->wrote(clients->argument, device->nodes.frontend_domain));
 }
 

@@ -33,6 +33,7 @@ struct device {
     enum xenbus_state written; /* what we wrote into our `state`, UNKNOWN: nothing yet */
     struct vbd *vbd;           /* CONNECTED, CLOSING, DRAINING; may be NULL in the last two */
     bool added, claimed, leaving, removed;
+    bool connected;   /* its guest has, now or before, also in another process's time */
     bool inherited;   /* added in another process's time, and not claimed since */
     bool stood_still; /* its guest, while it was inherited */
     bool held;        /* nothing is taken from the ring */

@@ -194,9 +194,13 @@ START_TEST(not_taken_up_while_it_is_handed_over)
     turns(3);
     fake_port_taken(front.port, true);
     open_xen();
+    fake_domain(7, FAKE_DOMAIN_PAUSED); /* it has run: nobody may take the disk back from it */
+    peer_asks(0, true);
+    expect_answer(1, REPLICA_E_PEER_PRIMARY, "its guest (domain 7) is there, paused");
+    xenside_handover_ended(xen, 0, false);
     fake_domain(7, FAKE_DOMAIN_SUSPENDED);
     peer_asks(1, false);
-    expect_answer(1, 0, "");
+    expect_answer(2, 0, "");
     before = fake_replica_requests(replica);
     fake_port_taken(front.port, false);
     pass(SECOND);
