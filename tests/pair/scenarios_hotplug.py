@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 
-from nodes import RESOURCE, check
+from nodes import RESOURCE, Skip, check
 from run import scenario
 
 BACKEND = "/local/domain/0/backend/vbd/7/51712"
@@ -42,8 +42,10 @@ class FakeDaemon:
 def added_by(node, words, stdin):
     """The command that reaches the daemon when a process with these words in its command line has
     the disk added."""
-    daemon = FakeDaemon(node)
     program = os.path.join(os.path.dirname(node.pair.bin), "libexec", "tapdrbd-vbd")
+    if not os.path.exists(program):
+        raise Skip("tapdrbd-vbd is not beside the programs")
+    daemon = FakeDaemon(node)
     script = (f'"{program}" --config-dir "{node.config_dir}" --run-dir "{node.run_dir}" '
               f'add {RESOURCE} {BACKEND}; exit $?')
     done = subprocess.run(["sh", "-c", script, *words], stdin=stdin, timeout=30, check=False,
