@@ -116,8 +116,12 @@ void device_yield(struct device *device)
 
 void device_gave_away(struct device *device)
 {
-    if (!device->claimed && !device->add_done)
+    if (!device->claimed && !device->add_done) {
+        /* It has no ring yet, and asks for the role by itself when it needs it. */
+        if (!device->away && !device->yielded)
+            device->held = false;
         return;
+    }
     device->claimed = false;
     device->away = true;
     device->away_since = device_now(device);
