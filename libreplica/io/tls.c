@@ -162,6 +162,16 @@ static int offer_key(SSL *ssl, const EVP_MD *digest, const unsigned char **ident
     return *session != NULL;
 }
 
+/* Anybody can send this, and it is shown on terminals and in JSON: as plain text only. */
+static void note_foreign(struct tls *tls, const unsigned char *identity, size_t bytes)
+{
+    size_t length = bytes < sizeof tls->foreign - 1 ? bytes : sizeof tls->foreign - 1;
+
+    for (size_t i = 0; i < length; i++)
+        tls->foreign[i] = identity[i] >= ' ' && identity[i] < 127 ? (char)identity[i] : '?';
+    tls->foreign[length] = '\0';
+}
+
 static int find_key(SSL *ssl, const unsigned char *identity, size_t identity_bytes,
                     SSL_SESSION **session)
 {
@@ -173,8 +183,7 @@ static int find_key(SSL *ssl, const unsigned char *identity, size_t identity_byt
         *session = key_session(tls);
         return *session != NULL;
     }
-    (void)snprintf(tls->foreign, sizeof tls->foreign, "%.*s",
-                   (int)(identity_bytes < 63 ? identity_bytes : 63), (const char *)identity);
+    note_foreign(tls, identity, identity_bytes);
     return 1; /* goes on without a key, and fails for want of a certificate */
 }
 

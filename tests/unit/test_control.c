@@ -2,6 +2,7 @@
 /* test_control.c - the control socket as its clients see it, well-behaved and not. */
 #include "pair_help.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "libreplica/io/control.h"
+#include "libreplica/io/tls.h"
 
 struct client {
     int fd;
@@ -189,6 +191,50 @@ START_TEST(test_status)
     ck_assert(json_is_object(json_object_get(status, "tapdrbd")));
     json_decref(answer);
     client_close(&client);
+}
+END_TEST
+
+static bool was_told_off(void *argument)
+{
+    struct client *client = argument;
+    char byte;
+
+    return recv(client->fd, &byte, 1, MSG_DONTWAIT) >= 0;
+}
+
+/* A stranger without the key, whose name is no text: `status` goes on to answer (P11). */
+START_TEST(test_strange_name)
+{
+    struct config_resource resource = nodes[1].resource;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct client stranger = {.fd = socket(AF_INET, SOCK_STREAM, 0)}, admin;
+    uint8_t bytes[4096];
+    struct tls_output output = {.data = bytes, .size = sizeof bytes};
+    struct tls_context *context;
+    struct replica_error error;
+    struct tls *tls;
+    json_t *answer;
+    bool done;
+
+    node_start(&nodes[1]);
+    client_open(&admin, &nodes[1]);
+    ask(&admin, "{\"command\":\"status\"}\n", NULL, NULL);
+    strcpy(resource.name, "\xff\xfe");
+    ck_assert_int_eq(tls_context_new(&context, &resource, &error), 0);
+    ck_assert_int_eq(tls_new(&tls, context, true, &output), 0);
+    ck_assert_int_eq(tls_handshake(tls, &done, &error), 0);
+    address.sin_port = htons(resource.local.port);
+    ck_assert_int_eq(connect(stranger.fd, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(write(stranger.fd, bytes, output.used), (ssize_t)output.used);
+    io_help_run(&help, was_told_off, &stranger);
+    say(&admin, "{\"command\":\"status\"}\n");
+    answer = hear(&admin);
+    ck_assert(json_is_object(json_object_get(answer, "status")));
+    json_decref(answer);
+    tls_free(tls);
+    tls_context_free(context);
+    close(stranger.fd);
+    client_close(&admin);
 }
 END_TEST
 
@@ -451,6 +497,7 @@ int main(void)
     tcase_set_timeout(all, 60);
     tcase_add_checked_fixture(all, pair_setup, pair_teardown);
     tcase_add_test(all, test_status);
+    tcase_add_test(all, test_strange_name);
     tcase_add_test(all, test_commands);
     tcase_add_test(all, test_other_commands);
     tcase_add_test(all, test_down);

@@ -156,6 +156,18 @@ START_TEST(test_wrong_resource)
 }
 END_TEST
 
+/* What a stranger calls itself is quoted on terminals and in JSON: as plain text (P11). */
+START_TEST(test_strange_name)
+{
+    configure(&client, "\xff\x1b[2J", KEY_A);
+    configure(&server, "vm1", KEY_A);
+    shake_hands();
+    ck_assert_int_eq(server.code, REPLICA_E_TLS);
+    ck_assert_msg(strstr(server.error.text, "asked for \"tapdrbd:??[2J\""), "%s",
+                  server.error.text);
+}
+END_TEST
+
 /* Somebody else's TLS, as a client of ours or as our server would meet it. */
 static int foreign_client(int version, const char *suites)
 {
@@ -497,6 +509,7 @@ int main(void)
     tcase_add_test(all, test_key);
     tcase_add_test(all, test_wrong_key);
     tcase_add_test(all, test_wrong_resource);
+    tcase_add_test(all, test_strange_name);
     tcase_add_test(all, test_old_tls);
     tcase_add_test(all, test_no_key);
     tcase_add_loop_test(all, test_plain_text, 0, 4);
