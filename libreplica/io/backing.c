@@ -33,19 +33,23 @@ void backing_close(struct replica *replica)
 
 struct backing_command {
     struct replica *replica;
+    enum command_kind kind;
     replica_done *done;
     void *argument;
 };
 
-/* Whatever is not attached is not held open: it may be taken out. */
+/* Whatever is not attached is not held open: it may be taken out. What a later `attach` in the
+ * queue has opened is not for a `detach` before it to close. */
 static void over(void *argument, int code, const char *text)
 {
     struct backing_command command = *(struct backing_command *)argument;
     struct core_status status;
 
     free(argument);
+    if (command.kind == COMMAND_ATTACH)
+        command.replica->attaching = false;
     core_status(driver_core(command.replica->driver), &status);
-    if (status.disk == REPLICA_DISK_DISKLESS &&
+    if (status.disk == REPLICA_DISK_DISKLESS && !command.replica->attaching &&
         core_disk_idle(driver_core(command.replica->driver)))
         backing_close(command.replica);
     command.done(command.argument, code, text);
@@ -59,7 +63,8 @@ static void run(struct replica *replica, enum command_kind kind, replica_done *d
         done(argument, REPLICA_E_MEMORY, "out of memory");
         return;
     }
-    *command = (struct backing_command){replica, done, argument};
+    replica->attaching |= kind == COMMAND_ATTACH;
+    *command = (struct backing_command){replica, kind, done, argument};
     driver_command(replica->driver, kind, 0, over, command);
 }
 
@@ -74,6 +79,10 @@ void backing_attach(struct replica *replica, replica_done *done, void *argument)
     struct core_status status;
     int code;
 
+    if (replica->attaching) { /* it may wait in the queue still */
+        done(argument, REPLICA_E_BUSY, "another attach has no answer yet");
+        return;
+    }
     core_status(driver_core(replica->driver), &status);
     if (status.disk != REPLICA_DISK_DISKLESS) {
         done(argument, REPLICA_E_STATE, "a disk is attached already: detach it first");

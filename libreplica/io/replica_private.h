@@ -30,6 +30,7 @@ struct replica {
     char run_dir[512];
     struct disk *disk;
     struct metastore *store;
+    bool attaching; /* they were opened for an `attach` that has no answer yet */
     struct buffer_pool *guest_pool, *link_pool;
     struct driver *driver;
     struct control *control;

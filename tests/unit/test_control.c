@@ -341,6 +341,27 @@ START_TEST(test_watch)
 }
 END_TEST
 
+/* The second of two attaches must not take the disk away that the first one is about to read. */
+START_TEST(test_attach_twice)
+{
+    struct client clients[2];
+
+    start_pair();
+    for (int i = 0; i < 2; i++)
+        client_open(&clients[i], &nodes[1]);
+    ask(&clients[0], "{\"command\":\"detach\"}\n", NULL, NULL);
+    ck_assert_int_eq(truncate(nodes[1].disk, 0), 0);
+    ck_assert_int_eq(truncate(nodes[1].disk, DISK_BYTES), 0);
+    for (int i = 0; i < 2; i++)
+        say(&clients[i], "{\"command\":\"attach\"}\n");
+    expect(&clients[0], "no-metadata", "create-md");
+    expect(&clients[1], "busy", "another attach");
+    ask(&clients[1], "{\"command\":\"attach\"}\n", "no-metadata", "create-md");
+    for (int i = 0; i < 2; i++)
+        client_close(&clients[i]);
+}
+END_TEST
+
 /* Clients that leave while they wait or watch, in any order, leave nothing behind. */
 START_TEST(test_leaving)
 {
@@ -503,6 +524,7 @@ int main(void)
     tcase_add_test(all, test_down);
     tcase_add_test(all, test_pipelined);
     tcase_add_test(all, test_watch);
+    tcase_add_test(all, test_attach_twice);
     tcase_add_test(all, test_leaving);
     tcase_add_loop_test(all, test_bad_lines, 0, 6);
     tcase_add_test(all, test_long_line);
