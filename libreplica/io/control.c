@@ -278,13 +278,21 @@ static void take_again(void *argument)
     sweep(control);
 }
 
+/* At the end of its input: is there nobody to take the answer to the last line? One who only says
+ * no more, but listens, is not hung up. */
+static bool has_given_up(const struct control_client *client, uint32_t events)
+{
+    if (control_request_waits(client->request))
+        return true;
+    return client->request && (events & POLLHUP) && client->input_used == 0;
+}
+
 static void client_readable(void *argument, uint32_t events)
 {
     struct control_client *client = argument;
     size_t room = sizeof client->input - client->input_used;
     ssize_t got;
 
-    (void)events;
     if (room == 0) { /* it goes on sending while its request is under way */
         client_leave(client);
         return;
@@ -292,7 +300,7 @@ static void client_readable(void *argument, uint32_t events)
     got = recv(client->fd, client->input + client->input_used, room, MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (got < 0 || (got == 0 && (client->watching || control_request_waits(client->request)))) {
+    if (got < 0 || (got == 0 && (client->watching || has_given_up(client, events)))) {
         client_leave(client);
         return;
     }

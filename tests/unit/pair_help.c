@@ -48,9 +48,14 @@ static unsigned node_in_use(void *argument, char *why, size_t why_bytes)
 
 static bool node_control(void *argument, struct replica_control_request *request, const char *json)
 {
-    (void)argument;
+    struct node *node = argument;
+
     if (!strstr(json, "vbd-add"))
         return false;
+    if (strstr(json, "later")) {
+        node->held[node->held_count++] = request;
+        return true;
+    }
     replica_control_reply(request, 0, NULL, "{\"vbd\":51712}");
     return true;
 }

@@ -6,7 +6,7 @@
 #include "io_help.h"
 #include "libreplica/io/config.h"
 
-enum { DISK_BYTES = 32 << 20, NODES = 2 };
+enum { DISK_BYTES = 32 << 20, NODES = 2, HELD_MAX = 64 };
 
 struct node {
     const char *name;
@@ -15,7 +15,9 @@ struct node {
     struct replica *replica;
     unsigned changes, shutdowns;
     uint64_t resized;
-    unsigned users; /* what in_use answers */
+    unsigned users;                                 /* what in_use answers */
+    struct replica_control_request *held[HELD_MAX]; /* vbd-add, to be answered later */
+    unsigned held_count;
 };
 
 extern struct io_help help;

@@ -135,6 +135,11 @@ static void is_text(const json_t *object, const char *name, const char *text)
     ck_assert_str_eq(json_string_value(json_object_get(object, name)), text);
 }
 
+static bool all_held(void *argument)
+{
+    return ((struct node *)argument)->held_count == CONTROL_CLIENTS_MAX;
+}
+
 /* Every field that drbdsetup status --json has for a resource, with its type. */
 START_TEST(test_status)
 {
@@ -466,6 +471,29 @@ START_TEST(test_places_kept)
 }
 END_TEST
 
+/* Those who gave up while their command is still being carried out keep no place (P11). */
+START_TEST(test_given_up)
+{
+    struct client clients[CONTROL_CLIENTS_MAX], admin;
+
+    node_start(&nodes[0]);
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        client_open(&clients[i], &nodes[0]);
+        ask(&clients[i], "{\"command\":\"status\"}\n", NULL, NULL);
+        say(&clients[i], "{\"command\":\"vbd-add\",\"later\":true}\n");
+    }
+    io_help_run(&help, all_held, &nodes[0]);
+    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        client_close(&clients[i]);
+    client_open(&admin, &nodes[0]);
+    ask(&admin, "{\"command\":\"status\"}\n", NULL, NULL);
+    for (unsigned i = 0; i < nodes[0].held_count; i++)
+        replica_control_reply(nodes[0].held[i], 0, NULL, NULL);
+    ask(&admin, "{\"command\":\"status\"}\n", NULL, NULL);
+    client_close(&admin);
+}
+END_TEST
+
 /* All at once, before the loop has a turn: none is refused, and the last of them is heard (P11). */
 START_TEST(test_burst_of_clients)
 {
@@ -530,6 +558,7 @@ int main(void)
     tcase_add_test(all, test_long_line);
     tcase_add_test(all, test_too_many_clients);
     tcase_add_loop_test(all, test_places_kept, 0, 2);
+    tcase_add_test(all, test_given_up);
     tcase_add_test(all, test_burst_of_clients);
     tcase_add_test(all, test_socket_file);
     suite_add_tcase(suite, all);
