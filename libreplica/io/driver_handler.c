@@ -19,12 +19,15 @@ void driver_handler_run(struct driver *driver, const struct action *action)
     handlers_run(driver->handlers, action->handler.handler, action->handler.serial, up_to_date);
 }
 
-/* Told in the turn's end: a script that could not be started ends inside of the core's step. */
+/* Told in the turn's end: a script that could not be started ends inside of the core's step. One of
+ * a time before, which nobody waits for, may end in the same turn as the present one. */
 void driver_handler_done(void *argument, enum core_handler handler, uint32_t serial, int status)
 {
     struct driver *driver = argument;
     struct handler_answer *answer = &driver->answers[handler];
 
+    if (answer->there && (int32_t)(serial - answer->serial) < 0)
+        return;
     *answer = (struct handler_answer){.there = true, .serial = serial, .status = status};
     loop_kick(driver->setup.loop);
 }
