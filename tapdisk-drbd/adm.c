@@ -5,6 +5,7 @@
 #include "adm.h"
 
 #include <ctype.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -555,6 +556,7 @@ int main(int argc, char **argv)
     struct adm adm = {.config_dir = CONFIG_DIR, .run_dir = RUN_DIR, .color = "auto", .ssh = "ssh"};
     int status;
 
+    (void)signal(SIGCHLD, SIG_DFL); /* ignored, as a parent may leave it, no exit status is told */
     if (argc < 1 || gethostname(adm.node_buffer, sizeof adm.node_buffer - 1))
         return adm_fail(ADM_FAILED, "cannot read this host's name");
     adm.node = adm.node_buffer;

@@ -267,7 +267,8 @@ static void signalled(void *argument, uint32_t events)
 /* ---- beginning and end -------------------------------------------------------------------------
  */
 
-/* SIGTERM and SIGINT come through the loop; SIGHUP and SIGPIPE mean nothing here. */
+/* SIGTERM and SIGINT come through the loop; SIGHUP and SIGPIPE mean nothing here. Whoever started
+ * us may have ignored SIGCHLD: that would be ours too, and take the handlers' exit status away. */
 static int signals_open(struct program *program, struct replica_error *error)
 {
     sigset_t set;
@@ -275,6 +276,7 @@ static int signals_open(struct program *program, struct replica_error *error)
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_DFL);
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);

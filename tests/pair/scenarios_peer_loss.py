@@ -72,6 +72,18 @@ def fence_peer_freeze(lab):
     pair.compare(pair.data_bytes())
 
 
+@scenario("fence-peer's answer counts, also when SIGCHLD was ignored by whoever started us")
+def fence_peer_sigchld(lab):
+    pair = lab.pair(net=with_handlers("fencing resource-and-stonith;", fence_peer="exit 7"))
+    pair.alpha.prefix = ("env", "--ignore-signal=CHLD")
+    pair.up_to_date()
+    client = nbd(pair.alpha)
+    pair.beta.kill()
+    check(client.write(0, b"d" * BLOCK) == 0, "the write failed after the peer was fenced")
+    check("ended with status 7" in pair.alpha.log(), "the script's exit status was lost")
+    client.close()
+
+
 @scenario("on-peer-loss freeze: until the peer is back, or resume-io")
 def on_peer_loss_freeze(lab):
     pair = lab.pair(net=with_handlers(options="on-peer-loss freeze;"))
