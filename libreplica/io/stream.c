@@ -156,13 +156,23 @@ void stream_close(struct stream *stream)
     linger(stream);
 }
 
+/* The newest come first in the list: all that linger are behind this one. */
+static bool may_linger(const struct stream *stream)
+{
+    unsigned lingering = 0;
+
+    for (const struct stream *older = stream->next; older; older = older->next)
+        lingering += older->state == STATE_LINGERING;
+    return lingering < STREAM_LINGERING_MAX;
+}
+
 /* Tells the owner, then lets the TLS alert that may be waiting go out. */
 static void stream_fail(struct stream *stream, int code, const char *text)
 {
     void (*over)(void *, struct stream *, int, const char *) = stream->owner->over;
 
     over(stream->argument, stream, code, text);
-    if (code == REPLICA_E_TLS) {
+    if (code == REPLICA_E_TLS && may_linger(stream)) {
         linger(stream);
     } else {
         stream_kill(stream);

@@ -15,7 +15,8 @@ enum stream_limits {
     STREAM_OUTPUT_BYTES = 262144, /* twice: one fills while the other is on its way */
     STREAM_INPUT_BYTES = 131072,
     STREAM_HANDSHAKE_SECONDS = 5,
-    STREAM_LINGER_SECONDS = 1 /* for the last bytes of a stream that is being closed */
+    STREAM_LINGER_SECONDS = 1, /* for the last bytes of a stream that is being closed */
+    STREAM_LINGERING_MAX = 16  /* strangers can make them faster than they go */
 };
 
 struct stream; /* heap object; frees itself once it is over and nothing is under way */

@@ -2,9 +2,11 @@
 /* test_link.c - two links over loopback in one loop: order, data, strangers, replacement. */
 #include "io_help.h"
 #include "libreplica/io/link.h"
+#include "libreplica/io/stream.h"
 #include "libreplica/io/tls.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -396,6 +398,49 @@ START_TEST(test_silent_stranger)
 }
 END_TEST
 
+static unsigned descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
+}
+
+static void any_readable(void *argument, uint32_t events)
+{
+    (void)events;
+    ((struct hang_up *)argument)->over = true;
+}
+
+/* Nonsense, and then no end of the connection: many at once do not eat up the descriptors (P11). */
+START_TEST(test_many_strangers)
+{
+    enum { COUNT = 100 };
+    struct replica_watch *watch;
+    struct hang_up talker;
+    unsigned before;
+    int fds[COUNT];
+
+    connect_pair();
+    before = descriptors();
+    for (int i = 0; i < COUNT; i++) {
+        talker = (struct hang_up){.fd = fds[i] = stranger(beta.resource.local.port)};
+        ck_assert_int_eq(write(talker.fd, "GET / HTTP/1.0\r\n\r\n", 18), 18);
+        ck_assert_int_eq(
+            replica_loop_watch(help.loop, talker.fd, false, any_readable, &talker, &watch), 0);
+        io_help_run(&help, io_help_flag, &talker.over);
+        replica_loop_unwatch(watch);
+    }
+    ck_assert_uint_le(descriptors(), before + COUNT + STREAM_LINGERING_MAX + LINK_HALF_OPEN);
+    for (int i = 0; i < COUNT; i++)
+        close(fds[i]);
+    ck_assert_uint_eq(alpha.downs + beta.downs, 0);
+}
+END_TEST
+
 static bool beta_twice_up(void *argument)
 {
     (void)argument;
@@ -538,6 +583,7 @@ int main(void)
     tcase_add_test(all, test_nobody_there);
     tcase_add_test(all, test_strangers);
     tcase_add_test(all, test_silent_stranger);
+    tcase_add_test(all, test_many_strangers);
     tcase_add_test(all, test_replacement);
     tcase_add_test(all, test_last_words);
     tcase_add_loop_test(all, test_reconnect, 0, 2);
