@@ -184,7 +184,7 @@ static int open_parts(struct replica *replica, struct replica_error *error)
     if (code == 0)
         code = open_control(replica, error);
     if (code == 0)
-        code = backing_open(replica, error);
+        code = backing_open_at_start(replica, error);
     if (code == 0)
         code = open_driver(replica, error);
     return code;

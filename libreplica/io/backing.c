@@ -4,8 +4,14 @@
  * (`detach`, or a disk that failed), and opened again (`attach`).
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "replica_private.h"
+
+enum {
+    BUSY_ATTEMPTS = 40, /* two seconds in all */
+    BUSY_PAUSE_MS = 50
+};
 
 int backing_open(struct replica *replica, struct replica_error *error)
 {
@@ -20,6 +26,19 @@ int backing_open(struct replica *replica, struct replica_error *error)
                  "%s is on a file system without direct I/O: slower, and its writes pass "
                  "through this host's page cache",
                  local->disk);
+    return code;
+}
+
+int backing_open_at_start(struct replica *replica, struct replica_error *error)
+{
+    static const struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000};
+    int code = backing_open(replica, error);
+
+    for (unsigned i = 0; code == REPLICA_E_BUSY && i < BUSY_ATTEMPTS; i++) {
+        backing_close(replica);
+        (void)nanosleep(&pause, NULL);
+        code = backing_open(replica, error);
+    }
     return code;
 }
 

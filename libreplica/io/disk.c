@@ -22,18 +22,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "libreplica/core/err.h"
 
-enum {
-    ZERO_CHUNK_BYTES = REPLICA_REQUEST_BYTES_MAX,
-    PROBE_BYTES = 4096,
-    UNIT_BYTES_MAX = 65536,
-    BUSY_ATTEMPTS = 40, /* two seconds in all */
-    BUSY_PAUSE_MS = 50
-};
+enum { ZERO_CHUNK_BYTES = REPLICA_REQUEST_BYTES_MAX, PROBE_BYTES = 4096, UNIT_BYTES_MAX = 65536 };
 
 enum stage {
     STAGE_TRANSFER,   /* plain read or write */
@@ -92,28 +85,12 @@ static int open_error(const char *path, int reason, struct replica_error *error)
     }
 }
 
-/* A killed process lets go of its disk only when the kernel has finished its last I/O, a moment
- * after the process is gone: who starts again at once waits for that. */
-static bool busy_may_pass(unsigned *attempts)
-{
-    static const struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000};
-
-    if (++*attempts > BUSY_ATTEMPTS)
-        return false;
-    (void)nanosleep(&pause, NULL);
-    return true;
-}
-
 /* O_EXCL without O_CREAT claims a block device; on a file it means nothing. */
 static int open_file(const char *path, bool *direct, struct replica_error *error)
 {
-    unsigned attempts = 0;
-    int fd;
+    int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC | O_DIRECT);
 
     *direct = true;
-    do
-        fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC | O_DIRECT);
-    while (fd < 0 && errno == EBUSY && busy_may_pass(&attempts));
     if (fd < 0 && errno == EINVAL) { /* a file system without direct I/O */
         *direct = false;
         fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
@@ -125,13 +102,8 @@ static int open_file(const char *path, bool *direct, struct replica_error *error
 static int lock_file(const struct disk *disk, struct replica_error *error)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    unsigned attempts = 0;
-    int result;
 
-    do
-        result = fcntl(disk->fd, F_OFD_SETLK, &lock);
-    while (result != 0 && (errno == EAGAIN || errno == EACCES) && busy_may_pass(&attempts));
-    if (result == 0)
+    if (fcntl(disk->fd, F_OFD_SETLK, &lock) == 0)
         return 0;
     if (errno == EAGAIN || errno == EACCES)
         return open_error(disk->path, EBUSY, error);

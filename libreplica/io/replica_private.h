@@ -53,6 +53,10 @@ int replica_open_resource(struct replica_loop *loop, const struct config_resourc
 
 /* Errors: those of disk_open and metastore_open. */
 int backing_open(struct replica *replica, struct replica_error *error);
+/* A killed process lets go of its disk only when the kernel has finished its last I/O, a moment
+ * after the process is gone: who starts again at once waits for that, two seconds at most. The loop
+ * does not run meanwhile, so this is for a resource without a link. */
+int backing_open_at_start(struct replica *replica, struct replica_error *error);
 void backing_close(struct replica *replica); /* nothing is under way on it */
 void backing_detach(struct replica *replica, replica_done *done, void *argument);
 void backing_attach(struct replica *replica, replica_done *done, void *argument);

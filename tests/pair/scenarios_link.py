@@ -46,6 +46,24 @@ def capture_has_no_plaintext(lab):
     check(False, "no connection was captured")
 
 
+@scenario("a link over IPv6, and a stranger on it that says nothing")
+def ipv6(lab):
+    pair = lab.pair()
+    for node in pair.nodes:
+        node.address = "[::1]"
+    for node in pair.nodes:
+        pair.configure(node)
+    pair.up_to_date()
+    client = nbd(pair.alpha)
+    with socket.create_connection(("::1", pair.beta.port)):
+        good_pair_goes_on(pair, client, 1)
+    address = pair.alpha.status()["tapdrbd"]["link"]["address"]
+    check(address == f"[::1]:{pair.beta.port}", f"the peer's address: {address}")
+    family = pair.alpha.connection()["paths"][0]["this_host"]["family"]
+    check(family == "ipv6", f"family: {family}")
+    client.close()
+
+
 def intrude(lab, pair, word, resource=RESOURCE, key=None):
     """Another alpha, with something wrong about it, calls the good pair's beta."""
     other = lab.pair(size=pair.size).alpha

@@ -367,6 +367,26 @@ START_TEST(test_attach_twice)
 }
 END_TEST
 
+/* A disk that somebody else holds is refused at once: the peer would take us for dead. */
+START_TEST(test_attach_busy)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct client client;
+    uint64_t before;
+    int fd = open(nodes[1].disk, O_RDWR);
+
+    start_pair();
+    client_open(&client, &nodes[1]);
+    ask(&client, "{\"command\":\"detach\"}\n", NULL, NULL);
+    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    before = replica_loop_now(help.loop);
+    ask(&client, "{\"command\":\"attach\"}\n", "busy", "in use");
+    ck_assert_uint_lt(replica_loop_now(help.loop) - before, 500000000);
+    client_close(&client);
+    close(fd);
+}
+END_TEST
+
 /* Clients that leave while they wait or watch, in any order, leave nothing behind. */
 START_TEST(test_leaving)
 {
@@ -553,6 +573,7 @@ int main(void)
     tcase_add_test(all, test_pipelined);
     tcase_add_test(all, test_watch);
     tcase_add_test(all, test_attach_twice);
+    tcase_add_test(all, test_attach_busy);
     tcase_add_test(all, test_leaving);
     tcase_add_loop_test(all, test_bad_lines, 0, 6);
     tcase_add_test(all, test_long_line);
