@@ -7,13 +7,17 @@
  * while a request is under way leaves the request behind: the answer then goes nowhere.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control_private.h"
@@ -21,6 +25,7 @@
 
 enum {
     OUTPUT_MAX = 1 << 20,
+    LOCK_ATTEMPTS = 100, /* a second in all */
     /* Fewer than there are places: whoever has just come is heard before a flood of others can
      * make it the one that was quiet the longest. */
     NEWCOMERS_A_TURN = 8
@@ -62,22 +67,36 @@ static int remove_stale(const struct sockaddr_un *address, struct replica_error 
     return err_set(error, REPLICA_E_SYSTEM, "%s: %s", address->sun_path, strerror(reason));
 }
 
-static int open_socket(struct control *control, const char *path, struct replica_error *error)
+/* Of two that start at a time the second must not find a stale file, and then remove the fresh one
+ * that the first has put in its place. Let go of by close. Anybody may lock what he can read, so
+ * this waits for a moment only. */
+static int lock_directory(const char *path)
 {
-    struct sockaddr_un address;
+    static const struct timespec pause = {.tv_nsec = 10000000};
+    char directory[512];
+    int fd;
+
+    (void)snprintf(directory, sizeof directory, "%s", path);
+    fd = open(dirname(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && i < LOCK_ATTEMPTS; i++)
+        (void)nanosleep(&pause, NULL);
+    return fd;
+}
+
+static int bind_socket(struct control *control, const char *path, const struct sockaddr_un *address,
+                       struct replica_error *error)
+{
     struct stat status;
     mode_t mask;
-    int result, code = socket_address(path, &address, error);
+    int result, code = remove_stale(address, error);
 
-    if (code == 0)
-        code = remove_stale(&address, error);
     if (code != 0)
         return code;
     control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (control->fd < 0)
         return err_set(error, REPLICA_E_SYSTEM, "socket: %s", strerror(errno));
     mask = umask(0177);
-    result = bind(control->fd, (const struct sockaddr *)&address, sizeof address);
+    result = bind(control->fd, (const struct sockaddr *)address, sizeof *address);
     umask(mask);
     if (result != 0 || listen(control->fd, SOMAXCONN) != 0 || stat(path, &status) != 0)
         return err_set(error, REPLICA_E_SYSTEM, "%s: %s", path, strerror(errno));
@@ -85,6 +104,20 @@ static int open_socket(struct control *control, const char *path, struct replica
     control->device = status.st_dev;
     control->inode = status.st_ino;
     return 0;
+}
+
+static int open_socket(struct control *control, const char *path, struct replica_error *error)
+{
+    struct sockaddr_un address;
+    int code = socket_address(path, &address, error), lock;
+
+    if (code != 0)
+        return code;
+    lock = lock_directory(path);
+    code = bind_socket(control, path, &address, error);
+    if (lock >= 0)
+        close(lock);
+    return code;
 }
 
 /* Only our own file: it may be another process's by now. */

@@ -6,9 +6,14 @@
 #include "pair_help.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "libreplica/io/buffer.h"
@@ -279,6 +284,49 @@ START_TEST(test_mistakes)
 }
 END_TEST
 
+/* Another process that is starting too: it replaces what a killed one left behind, and listens. */
+static pid_t start_another(const struct sockaddr_un *address)
+{
+    int lock = open(nodes[0].run_dir, O_RDONLY | O_DIRECTORY), fd;
+    pid_t child;
+
+    ck_assert_int_eq(flock(lock, LOCK_EX), 0);
+    child = fork();
+    if (child == 0) {
+        fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        usleep(300000);
+        unlink(address->sun_path);
+        if (bind(fd, (const struct sockaddr *)address, sizeof *address) != 0 || listen(fd, 1) != 0)
+            _exit(1);
+        (void)flock(lock, LOCK_UN);
+        pause();
+    }
+    close(lock);
+    return child;
+}
+
+/* Two at a time: the second does not take the first one's control socket away. */
+START_TEST(test_two_at_a_time)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct replica_error error = {0};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    pid_t another;
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/vm1.ctl", nodes[0].run_dir);
+    ck_assert_int_eq(mkdir(nodes[0].run_dir, 0755), 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    close(fd); /* the file stays, nobody listens */
+    another = start_another(&address);
+    ck_assert_int_eq(node_open(&nodes[0], &error), REPLICA_E_BUSY);
+    ck_assert_msg(strstr(error.text, "is up already"), "%s", error.text);
+    ck_assert_int_eq(access(address.sun_path, F_OK), 0);
+    kill(another, SIGKILL);
+    ck_assert_int_eq(waitpid(another, NULL, 0), another);
+    unlink(address.sun_path);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("api");
@@ -294,6 +342,7 @@ int main(void)
     tcase_add_test(all, test_peer_lost);
     tcase_add_test(all, test_close_under_load);
     tcase_add_test(all, test_mistakes);
+    tcase_add_test(all, test_two_at_a_time);
     suite_add_tcase(suite, all);
     return io_help_main(suite);
 }
