@@ -39,6 +39,21 @@ static void put(json_t **object, const char *name, json_t *what)
     }
 }
 
+/* A text may quote what the peer sent, which need not be UTF-8: then its ASCII is shown. */
+static json_t *text_json(const char *text)
+{
+    json_t *object = json_string(text);
+    char plain[REPLICA_ERROR_TEXT_MAX];
+
+    if (object)
+        return object;
+    (void)snprintf(plain, sizeof plain, "%s", text);
+    for (char *at = plain; *at; at++)
+        if ((unsigned char)*at > 126)
+            *at = '?';
+    return json_string(plain);
+}
+
 static json_t *device_json(struct replica *replica, const struct core_status *status)
 {
     char why[256] = "";
@@ -214,7 +229,7 @@ static void put_reason(struct replica *replica, const struct core_status *status
         reason = waits;
     }
     if (reason[0])
-        put(object, "reason", json_string(reason));
+        put(object, "reason", text_json(reason));
 }
 
 static json_t *address_json(const struct config_host *host)
@@ -246,9 +261,9 @@ static json_t *connection_json(struct replica *replica, const struct core_status
 
 static json_t *link_json(const struct link_facts *facts)
 {
-    return json_pack("{s:s s:s s:I s:i s:s}", "address", facts->peer, "cipher", facts->cipher,
+    return json_pack("{s:s s:s s:I s:i s:o}", "address", facts->peer, "cipher", facts->cipher,
                      "key-updates", (json_int_t)facts->key_updates, "queued", (int)facts->queued,
-                     "trouble", facts->trouble);
+                     "trouble", text_json(facts->trouble));
 }
 
 static json_t *buffers_json(const struct replica *replica)

@@ -18,6 +18,7 @@
 
 #include "libreplica/io/buffer.h"
 #include "libreplica/io/create.h"
+#include "libreplica/io/replica_private.h"
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -327,6 +328,89 @@ START_TEST(test_two_at_a_time)
 }
 END_TEST
 
+/* ---- a hostile peer ------------------------------------------------------------------------- */
+
+static struct link *hostile;
+static bool hostile_is_up;
+
+static void hostile_up(void *argument, bool initiator)
+{
+    struct wire_message message = {
+        .type = WIRE_REFUSE,
+        .refuse = {.code = REPLICA_E_SPLIT_BRAIN, .reason = "no text: \xff\xc3("}};
+
+    (void)argument, (void)initiator;
+    hostile_is_up = true;
+    link_send(hostile, &message, NULL);
+}
+
+static void hostile_down(void *argument, int code)
+{
+    (void)argument, (void)code;
+}
+
+static void hostile_message(void *argument, const struct wire_message *message,
+                            struct replica_buffer *buffer)
+{
+    (void)argument, (void)message;
+    replica_buffer_put(buffer);
+}
+
+static struct replica_buffer *hostile_target(void *argument, const struct wire_message *message)
+{
+    (void)argument, (void)message;
+    return NULL;
+}
+
+static void hostile_turn_end(void *argument)
+{
+    (void)argument;
+    link_flush(hostile);
+}
+
+static bool is_refused(void *argument)
+{
+    (void)argument;
+    return hostile_is_up && status_of(&nodes[1]).connection == REPLICA_CONNECTION_STANDALONE;
+}
+
+static bool hostile_is_over(void *argument)
+{
+    (void)argument;
+    return !link_busy(hostile);
+}
+
+/* A reason that is no text does not take the status away (P11). */
+START_TEST(test_strange_reason)
+{
+    static const struct link_events events = {.up = hostile_up,
+                                              .down = hostile_down,
+                                              .message = hostile_message,
+                                              .target = hostile_target};
+    struct replica_error error = {0};
+    struct buffer_pool *pool;
+    json_t *status;
+
+    hostile_is_up = false;
+    node_start(&nodes[1]);
+    ck_assert_int_eq(buffer_pool_new(&pool, 2 << 20, NULL, NULL), 0);
+    ck_assert_int_eq(
+        link_new(&hostile, help.loop, &help.log, &nodes[0].resource, pool, &events, NULL, &error),
+        0);
+    ck_assert_int_eq(loop_hook(help.loop, hostile_turn_end, hostile), 0);
+    link_connect(hostile);
+    io_help_run(&help, is_refused, NULL);
+    status = status_json(nodes[1].replica);
+    ck_assert(json_is_object(status));
+    json_decref(status);
+    link_shut(hostile);
+    io_help_run(&help, hostile_is_over, NULL);
+    loop_unhook(help.loop, hostile);
+    link_free(hostile);
+    buffer_pool_free(pool);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("api");
@@ -343,6 +427,7 @@ int main(void)
     tcase_add_test(all, test_close_under_load);
     tcase_add_test(all, test_mistakes);
     tcase_add_test(all, test_two_at_a_time);
+    tcase_add_test(all, test_strange_reason);
     suite_add_tcase(suite, all);
     return io_help_main(suite);
 }
