@@ -142,6 +142,8 @@ static const struct {
     {512, "LABELONE", 8, "an LVM physical volume"},
     {0, "LUKS\xba\xbe", 6, "an encrypted (LUKS) volume"},
     {510, "\x55\xaa", 2, "a partition table or boot sector"},
+    {64 * MIB - 8192, "\xfc\x4e\x2b\xa9", 4, "a member of an md RAID"},
+    {64 * MIB - 65536, "\xfc\x4e\x2b\xa9", 4, "a member of an md RAID"},
     {64 * MIB - 4096 + 60, "\x83\x74\x02\x6d", 4, "metadata of DRBD"},
 };
 
