@@ -155,6 +155,14 @@ static int address_parse(const char *text, struct config_host *host)
     return 0;
 }
 
+/* Binding to one fails without the interface's number, for which the syntax has no place. */
+static bool is_link_local(const struct config_host *host)
+{
+    struct in6_addr address;
+
+    return inet_pton(AF_INET6, host->address, &address) == 1 && IN6_IS_ADDR_LINKLOCAL(&address);
+}
+
 static int apply_address(struct scope *scope, const struct config_statement *statement)
 {
     const struct config_word *value = config_statement_word(statement, 1);
@@ -178,6 +186,11 @@ static int apply_address(struct scope *scope, const struct config_statement *sta
     if (address_parse(value->text, scope->host) ||
         (*family && (*value->text == '[') != (strcmp(family, "ipv6") == 0)))
         return address_fail(scope, statement, value->text);
+    if (is_link_local(scope->host))
+        return FAIL(scope, statement, REPLICA_E_INVALID,
+                    "address: %s is a link-local address, which says nothing without an "
+                    "interface: give the hosts others, like [fd00::31]:7789",
+                    value->text);
     return 0;
 }
 

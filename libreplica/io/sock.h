@@ -26,7 +26,7 @@ int sock_address(const char *host, uint16_t port, union sock_address *address,
                  struct replica_error *error);
 socklen_t sock_address_bytes(const union sock_address *address);
 bool sock_same_host(const union sock_address *a, const union sock_address *b);
-/* "10.1.1.31:7789" or "[fe80::1]:7789". */
+/* "10.1.1.31:7789" or "[fd00::31]:7789". */
 void sock_text(const union sock_address *address, char text[SOCK_TEXT_MAX]);
 
 /* A listening descriptor. Errors: REPLICA_E_BUSY (port in use), REPLICA_E_NOT_FOUND (no interface

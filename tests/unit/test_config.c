@@ -351,6 +351,9 @@ static const struct {
     {"resource r { disk /d; on a { address alpha:7789; } on b { } }", REPLICA_E_INVALID,
      "vm1.res:1: address: expected ADDRESS:PORT in numbers, like 10.1.1.31:7789 or "
      "[fd00::31]:7789, found 'alpha:7789'"},
+    {"resource r { disk /d; on a { address [fe80::1]:7789; } on b { } }", REPLICA_E_INVALID,
+     "vm1.res:1: address: [fe80::1]:7789 is a link-local address, which says nothing without an "
+     "interface: give the hosts others, like [fd00::31]:7789"},
     {"resource r { disk /d; on a { address 10.0.0.1; } on b { } }", REPLICA_E_INVALID,
      "vm1.res:1: address: expected ADDRESS:PORT in numbers, like 10.1.1.31:7789 or "
      "[fd00::31]:7789, found '10.0.0.1'"},
