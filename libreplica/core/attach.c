@@ -201,7 +201,7 @@ static enum replica_disk disk_by_flags(const struct core *core)
 
     if (!(flags & METADATA_CONSISTENT) && !MUTANT(inconsistent_attached))
         return REPLICA_DISK_INCONSISTENT;
-    if (!(flags & METADATA_WAS_UPTODATE))
+    if (!(flags & METADATA_WAS_UPTODATE) && !MUTANT(outdated_attached))
         return REPLICA_DISK_OUTDATED;
     return core->config.fencing == CORE_FENCING_DONT_CARE || (flags & METADATA_PEER_OUTDATED)
                ? REPLICA_DISK_UPTODATE
@@ -257,7 +257,8 @@ void attach_read_done(struct core *core, uint32_t index, int code)
 
         if (command->phase == COMMAND_ATTACH_ACTLOG)
             actlog_scan_block(core->actlog, block);
-        else if (!MUTANT(bitmap_not_read))
+        else if (!MUTANT(bitmap_not_read) &&
+                 !(MUTANT(last_map_block_unread) && staging->first + i + 1 == core->bitmap.blocks))
             bitmap_decode(&core->bitmap, staging->first + i, block);
     }
     if (command->phase == COMMAND_ATTACH_ACTLOG)

@@ -189,6 +189,8 @@
     X(attach_super_not_awaited, "a Primary's disk takes data before it says Inconsistent")        \
     X(attach_unconfirmed,                                                                         \
       "a Primary's disk comes back before the peer has flushed what it got alone")                \
+    X(outdated_attached, "a disk that was Outdated attaches as UpToDate")                         \
+    X(last_map_block_unread, "the last block of the bitmap is not read at attach")                \
     /* actlog.c */                                                                                \
     X(evicts_unconfirmed, "an extent leaves the activity log before both nodes have flushed it")  \
     X(pending_is_hot, "a second write of a cold extent does not wait for the activity log")       \
@@ -211,11 +213,13 @@
     X(grow_map_lost, "the bitmap is not written to its new place")                                \
     X(grow_not_durable, "the new size counts before its superblock is on disk")                   \
     X(stale_forgotten, "old metadata that stay behind the data are forgotten")                    \
+    /* verify.c */                                                                                \
     /* resize.c */                                                                                \
     X(size_before_follower, "a new size counts before the follower has it on disk")               \
     X(stale_is_clean, "--assume-clean leaves the places of the old metadata as they are")         \
     X(switching_is_uptodate, "a follower that takes a new size counts as having its contents")    \
     X(resize_forgotten, "a leader whose disk fails takes no answer of its follower any more")     \
+    X(follower_uptodate, "a follower calls itself UpToDate before it has the new area")           \
     /* handshake.c, resize.c */                                                                   \
     X(sizes_may_differ, "nodes of different size connect")                                        \
     /* state.c */                                                                                 \

@@ -73,7 +73,7 @@ void follow_commit(struct core *core)
         return;
     }
     resize->phase = RESIZE_SWITCHING;
-    if (resize->marked_end > core->size) {
+    if (resize->marked_end > core->size && !MUTANT(follower_uptodate)) {
         core->disk = REPLICA_DISK_INCONSISTENT;
         core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
     }

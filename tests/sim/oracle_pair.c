@@ -152,9 +152,12 @@ static void oracle_epoch(struct sim_host *host)
     *last = epoch;
 }
 
-/* P9, likewise. */
+/* P9, likewise: its disk says that it is good, or its operator has. */
 static void oracle_promoted(struct sim_host *host, const struct core_status *before)
 {
+    const uint32_t good = METADATA_CONSISTENT | METADATA_WAS_UPTODATE;
+    const struct metadata_superblock *truth = meta_truth(host);
+
     struct sim_world *world = host->world;
     struct sim_oracle *oracle = &world->oracle;
 
@@ -163,7 +166,7 @@ static void oracle_promoted(struct sim_host *host, const struct core_status *bef
     policy_promoted(host);
     if (world->profile.reckless) /* a guest may go on above a disk that its node had lost */
         oracle_unsee(host, host->disk.visible);
-    if (before->disk >= REPLICA_DISK_CONSISTENT)
+    if (before->disk >= REPLICA_DISK_CONSISTENT && truth && (truth->flags & good) == good)
         return;
     if (!oracle->forced[host->index]) {
         sim_violation(world, "P9", "%c: is promoted while %s", 'A' + host->index,
@@ -283,6 +286,12 @@ static bool calls_itself_whole(struct sim_host *host)
     return !truth || truth->flags & METADATA_CONSISTENT;
 }
 
+static bool gets_data(const struct core_status *status)
+{
+    return status->replication == REPLICA_REPLICATION_SYNC_TARGET ||
+           status->replication == REPLICA_REPLICATION_PAUSED_SYNC_T;
+}
+
 /* P3, P9: data of another moment land on a disk only after it says that it has them, and it counts
  * as whole only after it says that. */
 static void oracle_says_so(struct sim_host *host, const struct core_status *before)
@@ -291,9 +300,7 @@ static void oracle_says_so(struct sim_host *host, const struct core_status *befo
     const struct core_status *now = &host->status;
     const struct metadata_superblock *truth = meta_truth(host);
 
-    if (now->replication == REPLICA_REPLICATION_SYNC_TARGET &&
-        now->disk == REPLICA_DISK_INCONSISTENT && before->replication != now->replication &&
-        calls_itself_whole(host))
+    if (gets_data(now) && !gets_data(before) && calls_itself_whole(host))
         sim_violation(host->world, "P9", "%c: a resync begins on a disk that calls itself whole",
                       'A' + host->index);
     if (is_target(before) && now->disk == REPLICA_DISK_UPTODATE &&
