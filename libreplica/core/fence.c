@@ -80,7 +80,7 @@ void fence_peer_lost(struct core *core)
 void fence_peer_lost_again(struct core *core)
 {
     if (core->role == REPLICA_ROLE_PRIMARY && core_has_data(core) &&
-        core->fence.phase == FENCE_NONE)
+        core->fence.phase == FENCE_NONE && !MUTANT(fenced_once))
         fence_peer_lost(core);
 }
 
@@ -104,7 +104,7 @@ void fence_handler_done(struct core *core, const struct event *event)
     struct fence *fence = &core->fence;
 
     if (event->handler_done.handler != HANDLER_FENCE_PEER || fence->phase != FENCE_RUNS ||
-        event->handler_done.serial != fence->serial)
+        (event->handler_done.serial != fence->serial && !MUTANT(fence_any_answer)))
         return;
     fence->status = event->handler_done.status;
     fence->phase = FENCE_ANSWERED;

@@ -112,6 +112,8 @@
     X(fence_outlives, "a peer that was fenced once counts as fenced for ever")                    \
     X(promoted_unfenced, "a node that is UpToDate is promoted before its peer is fenced")         \
     X(freeze_ignored, "on-peer-loss freeze goes on alone")                                        \
+    X(fence_any_answer, "what fence-peer says to an earlier question is the answer to this one")  \
+    X(fenced_once, "a peer that is lost before it counts again is not fenced again")              \
     /* invalidate.c */                                                                            \
     X(invalidate_not_durable, "invalidate is answered before it is on disk")                      \
     X(invalidate_unmarked, "invalidate marks no block")                                           \

@@ -7,6 +7,8 @@
  */
 #include "sim.h"
 
+enum { STATUS_SHIFT = 24 }; /* in the argument of SIM_HANDLER */
+
 static bool is_typable(const struct sim_host *host)
 {
     return host->up && host->attached && !host->frozen;
@@ -152,16 +154,42 @@ static void reboot(struct sim_host *host)
     host->boot_at = host->world->now + sim_below(host->world, 50) * MS;
 }
 
+/* fence-peer has done what it could. True: it comes to its end later, with this status. */
+static bool fence_ends_late(struct sim_host *host, uint32_t argument, int status)
+{
+    struct sim_world *world = host->world;
+    uint64_t after = world->fence_ends_after;
+
+    world->fence_ends_after = 0;
+    if (after)
+        world_at(world, SIM_HANDLER, host->index, world->now + after,
+                 argument | (uint32_t)(status + 1) << STATUS_SHIFT, host->process);
+    return after > 0;
+}
+
+static int run_handler(struct sim_host *host, enum core_handler handler)
+{
+    int status;
+
+    if (handler != HANDLER_FENCE_PEER)
+        return sim_chance(host->world, 16);
+    status = fence(host);
+    policy_fenced(host, status);
+    return status;
+}
+
 void admin_handler(struct sim_host *host, uint32_t argument)
 {
     struct event event = {.kind = EVENT_HANDLER_DONE};
+    uint32_t status = argument >> STATUS_SHIFT; /* and 1: it has run already */
 
     event.handler_done.handler = (enum core_handler)(argument & 0xff);
-    event.handler_done.serial = argument >> 8;
-    if (event.handler_done.handler == HANDLER_FENCE_PEER)
-        policy_fenced(host, event.handler_done.status = fence(host));
-    else
-        event.handler_done.status = sim_chance(host->world, 16);
+    event.handler_done.serial = argument >> 8 & 0xffff;
+    event.handler_done.status =
+        status ? (int)status - 1 : run_handler(host, event.handler_done.handler);
+    if (event.handler_done.handler == HANDLER_FENCE_PEER && !status &&
+        fence_ends_late(host, argument, event.handler_done.status))
+        return;
     TRACE(host->world, "%c: handler %d ends with %d", 'A' + host->index,
           (int)event.handler_done.handler, event.handler_done.status);
     if (host->up)

@@ -297,6 +297,69 @@ static void run_fencing_grant(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established again");
 }
 
+/* A's fence-peer has fenced B and takes long to say so: B is back, and lost again, and cannot be
+ * fenced. What is heard of the first time is no answer to the second. */
+static void run_fencing_late(struct sim_world *world)
+{
+    struct sim_host *a = &world->host[0];
+
+    if (!pair_start_fenced(world, CORE_FENCING_RESOURCE_AND_STONITH))
+        return;
+    write_some(world, 0, 4, 0, world->profile.sectors);
+    world->fence_ends_after = 900 * MS;
+    net_block(world, 3, 150 * MS);
+    write_more(world, 0, 4, 0, 64);
+    world_run(world, 150 * MS);
+    if (!expect(world, both_live, 600 * MS, "that they meet"))
+        return;
+    world->operator_off = world->fence_fails = true; /* who might type resume-io */
+    world->fence_ends_after = 2 * SECOND;
+    net_block(world, 3, 1500 * MS);
+    write_more(world, 0, 4, 0, 64);
+    world_run(world, 1200 * MS);
+    if (!a->status.frozen && !world->failed)
+        sim_violation(world, "fencing", "A: does not stand still");
+    world->fence_fails = false;
+    operator_is_back(world);
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
+static bool a_goes_on_alone(const struct sim_world *world)
+{
+    return guests_idle(world) && a_alone(world);
+}
+
+/* It holds that B has its generation, and the two are not connected yet. */
+static bool a_commits(const struct sim_world *world)
+{
+    return world->host[0].status.replication == REPLICA_REPLICATION_WF_BITMAP_S &&
+           !lineage_is_ahead(&world->host[0].status.generation);
+}
+
+/* B is lost, fenced, and back; before it counts again it is lost once more. It has not been fenced
+ * since, so it is now, and then A goes on. */
+static void run_fencing_again(struct sim_world *world)
+{
+    struct sim_host *b = &world->host[1];
+
+    if (!pair_start_fenced(world, CORE_FENCING_RESOURCE_AND_STONITH))
+        return;
+    net_block(world, 3, 400 * MS);
+    write_more(world, 0, 8, 0, world->profile.sectors);
+    if (!world_until(world, a_goes_on_alone, 350 * MS)) /* its script may have failed */
+        return;
+    if (!expect(world, a_commits, 5 * SECOND, "a handshake"))
+        return;
+    world->operator_off = true;
+    host_crash(b, true);
+    b->boot_at = UINT64_MAX;
+    write_more(world, 0, 4, 0, 64);
+    if (expect(world, guests_idle, 5 * SECOND, "that B is fenced once more"))
+        write_some(world, 0, 4, 0, 64);
+    b->boot_at = world->now;
+    operator_is_back(world);
+}
+
 /* ---- after a split brain ------------------------------------------------------------------- */
 
 static bool answered(const struct sim_world *world)
@@ -423,6 +486,9 @@ const struct scenario scenarios_role[] = {
     {"after-sb-0pri", "each of them where nobody is Primary", run_after_sb_0pri},
     {"fencing-grant", "a node without a disk grants the role, and dies", run_fencing_grant},
     {"fencing-refused", "nor when it could not be fenced", run_fencing_refused},
+    {"fencing-late", "an answer of fence-peer to an earlier question", run_fencing_late},
+    {"fencing-again", "a peer that was fenced comes back, and is lost before it counts",
+     run_fencing_again},
     {"fencing-promote", "no promotion before the peer is fenced", run_fencing_promote},
 };
 const unsigned scenario_role_count = sizeof scenarios_role / sizeof scenarios_role[0];

@@ -367,8 +367,9 @@ struct sim_world {
     bool reconnect;              /* a split brain: try once more before data is given up */
     bool operator_off;           /* the operator has gone home */
     bool fence_fails;            /* fence-peer cannot do anything */
-    uint64_t stalled_since;      /* no guest gets on, and none could be started; ns */
-    bool flipped;                /* a disk returns what was never written to it */
+    uint64_t fence_ends_after; /* the next fence-peer ends so long after it has done it; 0: none */
+    uint64_t stalled_since;    /* no guest gets on, and none could be started; ns */
+    bool flipped;              /* a disk returns what was never written to it */
     uint64_t healed_at;
     bool crossed; /* a host took over the data of one that has them still */
     struct sim_migration migration;

@@ -410,6 +410,7 @@ void world_reset(struct sim_world *world, uint64_t seed)
     world->now = SECOND;
     world->failed = world->healing = world->prepared = world->operator_off = world->pinned =
         world->flipped = world->crossed = world->fence_fails = false;
+    world->fence_ends_after = 0;
     world->reconnect = false;
     world->queue.count = world->queue.order = 0;
     world->writes_issued = world->faults_done = 0;
