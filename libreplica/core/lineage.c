@@ -103,7 +103,7 @@ static bool descends(const struct lineage_side *a, const struct lineage_side *b)
 
 static bool have_one_bitmap(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return same_ancestor(a->generation.bitmap, b->generation.bitmap);
+    return same_ancestor(a->generation.bitmap, b->generation.bitmap) && !MUTANT(one_bitmap_ignored);
 }
 
 static bool have_one_ancestor(const struct lineage_side *a, const struct lineage_side *b)
@@ -153,7 +153,7 @@ static bool crossed(const struct lineage_side *a, const struct lineage_side *b)
 
 static bool other_inconsistent(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_consistent(a) && !is_consistent(b);
+    return is_consistent(a) && !is_consistent(b) && !MUTANT(inconsistent_wins);
 }
 
 static bool other_inconsistent_bitmap(const struct lineage_side *a, const struct lineage_side *b)
@@ -171,23 +171,23 @@ static bool equal_in_sync(const struct lineage_side *a, const struct lineage_sid
 
 static bool equal_primary(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_equal(a, b) && a->primary;
+    return is_equal(a, b) && a->primary && !MUTANT(equal_primary_ignored);
 }
 
 static bool equal_later_epoch(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_equal(a, b) && a->epoch > b->epoch;
+    return is_equal(a, b) && a->epoch > b->epoch && !MUTANT(later_epoch_ignored);
 }
 
 static bool equal_other_outdated(const struct lineage_side *a, const struct lineage_side *b)
 {
     return is_equal(a, b) && (a->flags & METADATA_WAS_UPTODATE) &&
-           !(b->flags & METADATA_WAS_UPTODATE);
+           !(b->flags & METADATA_WAS_UPTODATE) && !MUTANT(outdated_ignored);
 }
 
 static bool equal_crashed(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_equal(a, b) && is_crashed(a);
+    return is_equal(a, b) && is_crashed(MUTANT(crashed_loses) ? b : a) && !MUTANT(crashed_ignored);
 }
 
 static bool equal_tracking(const struct lineage_side *a, const struct lineage_side *b)
@@ -197,7 +197,7 @@ static bool equal_tracking(const struct lineage_side *a, const struct lineage_si
 
 static bool equal_bits(const struct lineage_side *a, const struct lineage_side *b)
 {
-    return is_equal(a, b) && has_bits(a);
+    return is_equal(a, b) && has_bits(MUTANT(marked_loses) ? b : a);
 }
 
 static bool always(const struct lineage_side *a, const struct lineage_side *b)
@@ -314,6 +314,12 @@ enum lineage_verdict lineage_compare(const struct lineage_side *ours,
     verdict = self_better ? row->verdict : mirror(row->verdict);
     if ((ours->flags | peer->flags) & METADATA_FULL_SYNC)
         verdict = in_full(verdict);
+    if ((MUTANT(history_by_bitmap) && row->holds == remembers) ||
+        (MUTANT(new_by_bitmap) && row->holds == other_new) ||
+        (MUTANT(inconsistent_by_bitmap) && row->holds == other_inconsistent))
+        verdict = self_better ? LINEAGE_SOURCE_BITMAP : LINEAGE_TARGET_BITMAP;
+    if (MUTANT(split_by_bitmap) && row->holds == always)
+        verdict = LINEAGE_SPLIT_BRAIN;
     if (MUTANT(split_guessed) && verdict == LINEAGE_SPLIT_BRAIN)
         verdict = tie ? LINEAGE_SOURCE_BITMAP : LINEAGE_TARGET_BITMAP;
     if (rule)
@@ -381,7 +387,8 @@ bool lineage_is_ours_alone(const struct generation *generation)
 
 void lineage_synced(struct generation *generation)
 {
-    lineage_remember(generation, generation->bitmap);
+    if (!MUTANT(synced_forgets))
+        lineage_remember(generation, generation->bitmap);
     generation->bitmap = 0;
 }
 

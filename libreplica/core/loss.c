@@ -207,7 +207,8 @@ bool loss_pump(struct core *core)
         if (!request_drained(core))
             return false;
         loss->phase = LOSS_NONE;
-        core->inherited = true; /* P2: who knows what the peer has flushed */
+        core->inherited =
+            !MUTANT(failing_not_inherited); /* P2: who knows what the peer has flushed */
         return true;
     case LOSS_GENERATION:
         if (!persist_super_due(core, loss->ticket) && !MUTANT(generation_not_awaited))

@@ -25,6 +25,11 @@
     X(start_cold, "a write starts before its activity-log transaction is on disk")                \
     X(half_hot, "of a write over two extents only the first need be in the activity log")         \
     X(fua_lost, "a forced write is an ordinary one on the local disk")                            \
+    X(failing_succeeds, "a frozen request whose guest gives up is answered with success")         \
+    X(failing_waits, "what was not begun when a frozen node is demoted is not answered")          \
+    X(next_extent_cold, "a write that ends in the first block of an extent leaves that one cold") \
+    X(extent_leaks, "a discard that finds no room in the activity log keeps a reference")         \
+    X(refused_write_counts, "a write that the peer has refused counts as committed there")        \
     /* request.c */                                                                               \
     X(lost_flush_silent,                                                                          \
       "a Primary that lives from its peer loses it and its next flush succeeds")                  \
@@ -71,6 +76,8 @@
     X(not_inherited, "a Primary forgets that it was Secondary when the peer left")                \
     X(unheard_takeover_one,                                                                       \
       "a Primary that keeps its disk does not descend from what its peer has taken over")         \
+    X(failing_not_inherited,                                                                      \
+      "a frozen node that is demoted forgets that its peer may not have flushed")                 \
     /* peer.c */                                                                                  \
     X(peer_acks_early, "the peer acknowledges a write before its disk has it")                    \
     X(peer_flush_faked, "the peer acknowledges a flush that it does not make")                    \
@@ -140,6 +147,21 @@
     X(split_guessed, "after a split brain the node whose name comes first wins")                  \
     X(bitmap_generation_lost, "a new generation does not remember which one the peer has")        \
     X(generation_not_adopted, "a target keeps its own generation")                                \
+    X(later_epoch_ignored, "of one generation, who was promoted last does not count")             \
+    X(outdated_ignored, "of one generation, that one is Outdated does not count")                 \
+    X(equal_primary_ignored, "of one generation, who is Primary does not count")                  \
+    X(crashed_ignored, "of one generation, that one crashed as Primary does not count")           \
+    X(crashed_loses, "of one generation, the crashed Primary loses")                              \
+    X(marked_loses, "of one generation, the one that has marked what may differ loses")           \
+    X(history_by_bitmap,                                                                          \
+      "a descendant that has no bitmap since then copies what its bitmap names")                  \
+    X(new_by_bitmap, "a new disk gets what the bitmap names")                                     \
+    X(inconsistent_by_bitmap, "and so does an Inconsistent one of an older generation")           \
+    X(split_by_bitmap,                                                                            \
+      "after a split brain without a common bitmap what the bitmaps name is copied")              \
+    X(one_bitmap_ignored, "after a split brain no bitmap counts")                                 \
+    X(synced_forgets, "the generation that a peer had before a resync is no ancestor")            \
+    X(inconsistent_wins, "an Inconsistent disk may be the source")                                \
     /* split.c, verdict.c */                                                                      \
     X(split_least_is_most, "discard-least-changes discards the most")                             \
     X(split_younger_is_older, "discard-younger-primary discards the older one's data")            \
@@ -149,6 +171,9 @@
     X(split_untold, "the after-sb policies are not told to the peer")                             \
     X(primary_overwritten, "a Primary becomes a target while its guest uses its data")            \
     X(pri_lost_by_chance, "pri-lost-after-sb is run on a Primary that has won")                   \
+    X(epoch_not_raised, "a Primary whose peer has a later epoch takes that one")                  \
+    X(lower_epoch, "of two epochs of Secondaries the lower one counts")                           \
+    X(both_discard, "who is to discard does, though its peer is too")                             \
     /* resync.c */                                                                                \
     X(resync_reads_past, "the source reads for the resync while a guest writes the same blocks")  \
     X(resync_lands_late, "resync data may land over a newer write of the guest")                  \

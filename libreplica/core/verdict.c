@@ -17,10 +17,10 @@ static uint64_t common_epoch(const struct core *core)
     uint64_t ours = core->session.ours.epoch, theirs = core->session.state.epoch;
 
     if (core->role == REPLICA_ROLE_PRIMARY)
-        return theirs > ours ? theirs + 1 : ours;
+        return theirs > ours ? theirs + !MUTANT(epoch_not_raised) : ours;
     if (core->peer_role == REPLICA_ROLE_PRIMARY)
         return ours > theirs ? ours + 1 : theirs;
-    return ours > theirs ? ours : theirs;
+    return (ours > theirs) != MUTANT(lower_epoch) ? ours : theirs;
 }
 
 void verdict_prepare(struct core *core)
@@ -122,7 +122,7 @@ static bool is_given_up(struct core *core, bool full)
 {
     const struct session *session = &core->session;
 
-    if (session->discard == session->peer_discards)
+    if (session->discard == session->peer_discards && !(MUTANT(both_discard) && session->discard))
         return false;
     core_log(core, LOG_LEVEL_WARNING, "the data of %s are given up, as its operator wishes",
              session->discard ? core->config.node : core->config.peer_node);

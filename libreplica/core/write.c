@@ -38,7 +38,11 @@ static uint32_t first_extent(const struct request *request)
 
 static uint32_t last_extent(const struct request *request)
 {
-    return (uint32_t)((range_end(request->piece) - 1) / METADATA_AL_EXTENT_BYTES);
+    uint32_t less = MUTANT(next_extent_cold) && request->piece.length > REPLICA_BLOCK_BYTES
+                        ? REPLICA_BLOCK_BYTES
+                        : 1;
+
+    return (uint32_t)((range_end(request->piece) - less) / METADATA_AL_EXTENT_BYTES);
 }
 
 static void cool(struct core *core, struct request *request)
@@ -105,7 +109,7 @@ static enum actlog_verdict warm(struct core *core, const struct request *request
         enum actlog_verdict one = actlog_get(core->actlog, e);
 
         if (one == ACTLOG_FULL) {
-            while (e > first_extent(request))
+            while (e > first_extent(request) + MUTANT(extent_leaks))
                 actlog_put(core->actlog, --e);
             return ACTLOG_FULL;
         }
@@ -242,7 +246,7 @@ static bool pump_start(struct core *core)
     while (core->start.first) {
         struct request *request = core->start.first;
 
-        if (!core_reachable(core) || core->loss.phase == LOSS_FAILING) {
+        if (!core_reachable(core) || (core->loss.phase == LOSS_FAILING && !MUTANT(failing_waits))) {
             request_queue_pop(&core->start);
             piece_over(core, request);
         } else if (core_has_disk(core) && !request->hot) { /* admitted before there was a disk */
@@ -294,7 +298,8 @@ bool request_answered(struct core *core, const struct wire_message *message,
         return false;
     if (request->op == REPLICA_OP_READ)
         return request_read_answered(core, request, message, buffer);
-    if (message->code) { /* never a success: the peer's disk is not what it was */
+    /* never a success: the peer's disk is not what it was */
+    if (message->code && !MUTANT(refused_write_counts)) {
         session_close(core, message->code, false, "%s: the peer could not write: %s",
                       core->config.resource, replica_code_name(message->code));
         return true;
@@ -373,7 +378,9 @@ static bool pump_held(struct core *core)
         return false;
     while ((request = request_queue_pop(&core->held))) {
         request_complete(core, request,
-                         core->loss.phase == LOSS_FAILING ? REPLICA_E_IO : request->code);
+                         core->loss.phase == LOSS_FAILING && !MUTANT(failing_succeeds)
+                             ? REPLICA_E_IO
+                             : request->code);
         moved = true;
     }
     return moved;

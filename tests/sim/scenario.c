@@ -2,8 +2,9 @@
 /*
  * scenario.c - runs the schedules that were written by hand, each for one known wound, and holds
  * those about the link and the operator; scenario_crash.c has those about crashes,
- * scenario_disk.c those about verify, scenario_late.c those about what is slow, scenario_role.c
- * those about the Primary role, scenario_wound.c what else has hurt others.
+ * scenario_disk.c those about verify, scenario_late.c those about what is slow, scenario_lineage.c
+ * those about whose data are the newer ones, scenario_role.c those about the Primary role,
+ * scenario_wound.c what else has hurt others.
  *
  * Each is run with several seeds: latencies, and with them the interleaving, differ. All end as a
  * random schedule does: no more faults, and the pair must converge.
@@ -406,6 +407,40 @@ static void run_takeover_unused(struct sim_world *world)
     operator_is_back(world);
 }
 
+static bool no_demotion(const struct sim_world *world)
+{
+    return world->demoting < 0;
+}
+
+static bool both_standalone(const struct sim_world *world)
+{
+    return world->host[0].status.connection == REPLICA_CONNECTION_STANDALONE &&
+           world->host[1].status.connection == REPLICA_CONNECTION_STANDALONE;
+}
+
+/* Both operators give their data up: then nobody has named a loser, and a person must. */
+static void run_discard_both(struct sim_world *world)
+{
+    if (!split_brain(world))
+        return;
+    for (unsigned i = 0; i < SIM_HOSTS; i++) {
+        world->demoting = (int32_t)i;
+        host_command(&world->host[i], COMMAND_DEMOTE, 0);
+        expect(world, no_demotion, SECOND, "a demotion");
+    }
+    for (unsigned i = 0; i < SIM_HOSTS; i++) /* the last word of the other may be lost */
+        host_command(&world->host[i], COMMAND_DISCONNECT, 0);
+    if (!expect(world, both_standalone, SECOND, "two that are StandAlone"))
+        return;
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        host_command(&world->host[i], COMMAND_CONNECT, COMMAND_DISCARD_MY_DATA);
+    world_run(world, 100 * MS);
+    for (unsigned i = 0; i < SIM_HOSTS; i++)
+        if (world->host[i].status.disk != REPLICA_DISK_UPTODATE)
+            sim_violation(world, "P8", "%c: gives its data up to one that does too", 'A' + (int)i);
+    operator_is_back(world);
+}
+
 static bool b_secondary(const struct sim_world *world)
 {
     return world->host[1].status.role == REPLICA_ROLE_SECONDARY && world->demoting < 0;
@@ -485,6 +520,7 @@ static const struct scenario scenarios_link[] = {
     {"takeover-unheard", "a detach whose answer is lost, then both write alone",
      run_takeover_unheard},
     {"takeover-unused", "the same, and A alone writes", run_takeover_unused},
+    {"discard-both", "both are told to discard, and neither does", run_discard_both},
     {"discard-once", "connect --discard-my-data is good for one connection", run_discard_once},
     {"promoted-but-unwritten", "a second Primary that wrote nothing", run_promoted_but_unwritten},
 };
@@ -497,6 +533,7 @@ const struct scenario *scenario_at(unsigned index)
                  {scenarios_crash, scenario_crash_count},
                  {scenarios_disk, scenario_disk_count},
                  {scenarios_late, scenario_late_count},
+                 {scenarios_lineage, scenario_lineage_count},
                  {scenarios_role, scenario_role_count},
                  {scenarios_wound, scenario_wound_count}};
 

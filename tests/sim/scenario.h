@@ -42,6 +42,8 @@ extern const struct scenario scenarios_disk[];
 extern const unsigned scenario_disk_count;
 extern const struct scenario scenarios_late[];
 extern const unsigned scenario_late_count;
+extern const struct scenario scenarios_lineage[];
+extern const unsigned scenario_lineage_count;
 extern const struct scenario scenarios_role[];
 extern const unsigned scenario_role_count;
 extern const struct scenario scenarios_wound[];
