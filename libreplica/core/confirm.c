@@ -17,7 +17,8 @@ bool confirm_reserve(struct core *core)
 {
     struct confirm *confirm = &core->confirm;
 
-    if (confirm->count + confirm->reserved >= CORE_TRANSFER_RECORDS)
+    if (confirm->count + confirm->reserved >=
+        CORE_TRANSFER_RECORDS * (1 + MUTANT(records_overwritten)))
         return false;
     confirm->reserved++;
     return true;
@@ -43,7 +44,7 @@ void confirm_touched(struct core *core)
 {
     struct confirm *confirm = &core->confirm;
 
-    if (confirm->due == UINT64_MAX)
+    if (confirm->due == UINT64_MAX && !MUTANT(confirm_not_rearmed))
         confirm->due = core->now + core->config.confirm_interval;
 }
 
@@ -97,7 +98,9 @@ static void finish(struct core *core)
 
     confirm->running = false;
     if (confirm->aborted && !MUTANT(abort_ignored)) {
-        if (confirm->logged)
+        if (confirm->logged && MUTANT(abort_frees))
+            actlog_confirm_end(core->actlog);
+        else if (confirm->logged)
             actlog_confirm_abort(core->actlog);
         return;
     }
@@ -168,7 +171,8 @@ bool confirm_answered(struct core *core, const struct wire_message *message)
 
     if (!confirm->running || !confirm->peer_pending || message->tag != confirm_tag(core))
         return false;
-    session_paid(core, 0);
+    if (!MUTANT(flush_window_leaks))
+        session_paid(core, 0);
     /* its disk no longer holds what it acknowledged: the leg is lost */
     if (message->code && !MUTANT(peer_flush_error_counts))
         session_close(core, message->code, false, "%s: flush failed on the peer: %s",
@@ -191,7 +195,7 @@ uint32_t confirm_peer_lost(struct core *core)
     struct confirm *confirm = &core->confirm;
     uint32_t count = confirm->count;
 
-    for (uint32_t i = 0; i < count && !MUTANT(unflushed_unmarked); i++)
+    for (uint32_t i = MUTANT(first_record_lost); i < count && !MUTANT(unflushed_unmarked); i++)
         bitmap_set(&core->bitmap, confirm->ring[(confirm->first + i) % CORE_TRANSFER_RECORDS]);
     confirm->first = confirm->count = confirm->covered = 0;
     if (confirm->running && confirm->peer_pending) {

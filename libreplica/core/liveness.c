@@ -112,7 +112,7 @@ static uint64_t ko_at(const struct core *core)
 {
     uint64_t at = oldest(core);
 
-    if (at == UINT64_MAX || core->config.ko_count == 0)
+    if (at == UINT64_MAX || MUTANT(ko_ignored) || core->config.ko_count == 0)
         return UINT64_MAX;
     if (core->config.timeout > UINT64_MAX / core->config.ko_count)
         return UINT64_MAX;

@@ -67,6 +67,11 @@
     X(unflushed_unmarked, "what the lost peer had not flushed is not marked out of sync")         \
     X(inherited_flush,                                                                            \
       "a new Primary flushes alone and does not record that the peer may not have")               \
+    X(abort_frees, "a flush cut by the loss of the peer frees the extents that it was for")       \
+    X(records_overwritten, "the transfer log takes more than it holds")                           \
+    X(first_record_lost, "of what the lost peer had not flushed the oldest write is not marked")  \
+    X(confirm_not_rearmed, "what no guest flushes is never flushed")                              \
+    X(flush_window_leaks, "a flush does not give its place in the window of the peer back")       \
     /* loss.c */                                                                                  \
     X(no_new_generation, "going on alone makes no new generation")                                \
     X(generation_not_awaited, "a write completes alone before the new generation is on disk")     \
@@ -181,6 +186,8 @@
     X(sync_flush_covers_late, "the flush of a target covers what was written after it had begun") \
     X(sync_super_not_awaited, "a target is UpToDate before its disk says so")                     \
     X(uptodate_in_flight, "a session begins while the end of an older resync is being written")   \
+    X(resync_one_round, "a resync is over after one round, whatever that has left out")           \
+    X(old_unflushed_counts, "what an older resync has not flushed is flushed in this one")        \
     /* pause.c, session.c */                                                                      \
     X(pause_ignored, "a target asks although the resync is paused")                               \
     X(pause_untold, "a new session does not tell that the resync is paused")                      \
@@ -233,6 +240,7 @@
     /* liveness.c */                                                                              \
     X(dead_peer_waited_for, "a peer that answers no ping is waited for")                          \
     X(disk_hang_waited_for, "a disk that hangs is waited for")                                    \
+    X(ko_ignored, "a peer that pings and answers nothing is waited for")                          \
     /* grow.c */                                                                                  \
     X(grow_not_held, "metadata are written to the old place while they are copied to the new")    \
     X(grow_unmarked, "the new area of a resized disk counts as in sync")                          \

@@ -65,7 +65,8 @@ void resync_begin(struct core *core)
 {
     struct resync *resync = &core->resync;
 
-    resync->unflushed_count = resync->flush_covers = 0;
+    if (!MUTANT(old_unflushed_counts))
+        resync->unflushed_count = resync->flush_covers = 0;
     resync->asked = resync->asked_bytes = 0;
     resync->cursor = resync->acked_bytes = resync->same_bytes = 0;
     resync->scanned = false;
@@ -243,7 +244,7 @@ static bool pump_finish(struct core *core)
             return false;
         resync->scanned = false;
         resync->cursor = 0;
-        if (core->bitmap.set > 0)
+        if (core->bitmap.set > 0 && !MUTANT(resync_one_round))
             return true; /* another round */
         resync->finish = SYNC_ENDS_MAP;
         resync->ticket = persist_bitmap(core);
@@ -450,7 +451,8 @@ void resync_link_lost(struct core *core)
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
         resync_slot_free(core, slot);
     }
-    core->resync.unflushed_count = core->resync.flush_covers = 0;
+    if (!MUTANT(old_unflushed_counts))
+        core->resync.unflushed_count = core->resync.flush_covers = 0;
 }
 
 void resync_abort(struct core *core)

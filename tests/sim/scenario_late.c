@@ -3,6 +3,8 @@
  * scenario_late.c - scenarios in which one request to a disk takes much longer than those after it:
  * what has to wait for it must wait, however well the rest gets on.
  */
+#include <string.h>
+
 #include "scenario.h"
 
 static void power(struct sim_world *world, unsigned host, uint64_t back_after)
@@ -150,6 +152,102 @@ static void run_late_bitmap_evict(struct sim_world *world)
     power(world, 0, 5 * MS);
     a->meta.map_until = 0;
     world->host[1].boot_at = world->now + 10 * MS;
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
+/* A flush is cut by the loss of the peer, which so has nothing on its platter of what was written
+ * before it; and the bits that say so are slow. Till then the extents of those writes stay in the
+ * activity log, whoever else wants a place there. */
+static void run_late_bitmap_abort(struct sim_world *world)
+{
+    struct sim_host *a = &world->host[0];
+    uint32_t extent = (uint32_t)METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES;
+
+    world->profile = quiet_profile;
+    world->profile.al_extents = METADATA_AL_EXTENTS_MIN;
+    if (!pair_boot(world) || !expect(world, established, 5 * SECOND, "Established"))
+        return;
+    write_some(world, 0, 12, 0, METADATA_AL_EXTENTS_MIN * extent);
+    net_block(world, 3, 100 * MS);
+    guest_issue(a, REPLICA_OP_FLUSH, false, 0, 0);
+    world_run(world, 2 * MS);
+    a->meta.map_until = world->now + 300 * MS;
+    net_cut(world);
+    world_run(world, MS);
+    for (uint32_t i = 0; i < METADATA_AL_EXTENTS_MIN; i++)
+        guest_issue(a, REPLICA_OP_WRITE, false, (4 + i) * extent, SIM_BLOCK_SECTORS);
+    world_run(world, 5 * MS);
+    power(world, 0, 5 * MS);
+    power(world, 1, 5 * MS);
+    a->meta.map_until = 0;
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
+/* A flush is slow on B, and the guest goes on: it is held back before it has written more than the
+ * transfer log remembers. Then B loses all that it has not flushed. */
+static void run_late_flush_records(struct sim_world *world)
+{
+    world->profile = quiet_profile;
+    world->profile.al_extents = METADATA_AL_EXTENTS_MAX;
+    if (!pair_boot(world) || !expect(world, established, 5 * SECOND, "Established"))
+        return;
+    world->host[1].disk.one_until = world->now + 200 * MS;
+    guest_issue(&world->host[0], REPLICA_OP_FLUSH, false, 0, 0);
+    if (!expect(world, b_works, SECOND, "a flush of B"))
+        return;
+    for (uint32_t i = 0; i < 128 && !world->failed; i++) {
+        guest_issue(&world->host[0], REPLICA_OP_WRITE, false, i * SIM_BLOCK_SECTORS, 1);
+        world_run(world, MS);
+    }
+    power(world, 1, 5 * MS);
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
+/* Nobody flushes, but in a while all is durable on both, and a loss finds nothing to copy. */
+static void run_confirm_timer(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    for (unsigned i = 0; i < 3 && !world->failed; i++) {
+        write_some(world, 0, 4, 0, 64);
+        world_run(world, 50 * MS);
+    }
+    power(world, 1, UINT64_MAX - world->now);
+    if (memcmp(world->host[0].disk.visible, world->host[1].disk.visible,
+               world->profile.sectors * sizeof world->host[0].disk.visible[0]) != 0)
+        sim_violation(world, "P3", "B: what nobody has flushed is not durable after a while");
+    world->host[1].boot_at = world->now;
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
+static bool a_is_target(const struct sim_world *world)
+{
+    return world->host[0].status.replication == REPLICA_REPLICATION_SYNC_TARGET;
+}
+
+/* A Primary that is a target is to ask for what its guest is writing just now, and is paused before
+ * it may: those blocks are asked for in another round. */
+static void run_resync_held_pause(struct sim_world *world)
+{
+    struct sim_host *a = &world->host[0], *b = &world->host[1];
+
+    if (!start_and_detach(world))
+        return;
+    write_some(world, 0, 8, 0, world->profile.sectors);
+    b->disk.one_until = world->now + 20 * MS;
+    host_command(a, COMMAND_ATTACH, 0);
+    if (!expect(world, b_works, SECOND, "the flush of what B has got alone"))
+        return;
+    guest_issue(a, REPLICA_OP_WRITE, false, 0, SIM_BLOCK_SECTORS);
+    if (!expect(world, a_is_target, SECOND, "a resync to A"))
+        return;
+    b->disk.one_until = world->now + 20 * MS;
+    host_command(a, COMMAND_PAUSE_SYNC, 0);
+    if (!expect(world, guests_idle, SECOND, "the answer to a write"))
+        return;
+    world_run(world, 5 * MS);
+    host_command(a, COMMAND_RESUME_SYNC, 0);
+    operator_is_back(world);
     expect(world, established, 10 * SECOND, "Established again");
 }
 
@@ -337,6 +435,22 @@ static void run_attach_hanging(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established again");
 }
 
+/* B's disk hangs, and B is there and says so for ever: A goes on without it. */
+static void run_peer_hanging(struct sim_world *world)
+{
+    struct sim_disk *disk = &world->host[1].disk;
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    disk->not_spared = true;
+    disk->hangs_until = world->now + 5 * SECOND;
+    write_more(world, 0, 4, 0, 64);
+    expect(world, guests_idle, SECOND, "answers without B");
+    disk->not_spared = false;
+    disk->hangs_until = 0;
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
 static bool a_persists(const struct sim_world *world)
 {
     return world->host[0].status.handover == REPLICA_HANDOVER_PERSISTING;
@@ -413,11 +527,18 @@ const struct scenario scenarios_late[] = {
     {"late-bitmap", "both lose power as a target begins", run_late_bitmap},
     {"late-bitmap-evict", "extents leave the activity log while their bits are being written",
      run_late_bitmap_evict},
+    {"late-bitmap-abort", "they stay while the bits that a loss sets are being written",
+     run_late_bitmap_abort},
+    {"late-flush-records", "the guest outruns a flush of the peer", run_late_flush_records},
+    {"confirm-timer", "what nobody flushes is durable after a while", run_confirm_timer},
+    {"resync-held-pause", "a target is paused while its guest writes what it is to ask for",
+     run_resync_held_pause},
     {"late-bitmap-crash", "a crashed Primary crashes again in its attach", run_late_bitmap_crash},
     {"late-uptodate", "the link is lost as a target is about to call itself UpToDate",
      run_late_uptodate},
     {"flush-error", "a flush fails on either disk, and power goes", run_flush_error},
     {"attach-hanging", "no attach before the hanging disk has answered all", run_attach_hanging},
+    {"peer-hanging", "the peer's disk hangs, and the peer does not", run_peer_hanging},
     {"handover-disk", "the giver's disk fails in a handover", run_handover_disk},
     {"new-disk-log", "a new disk has none of the old one's hot extents", run_new_disk_log},
 };
