@@ -208,6 +208,8 @@
     X(super_ticket_early, "a superblock that is being written passes for the next one")           \
     X(pass_done_early, "a pass over the bitmap is done while blocks are being written")           \
     X(sequence_stuck, "superblocks are not numbered")                                             \
+    X(map_ticket_early, "a pass over the bitmap that is under way passes for the next one")       \
+    X(run_skips, "after each run of dirty blocks one is left out")                                \
     /* attach.c */                                                                                \
     X(crash_unnoticed, "the activity log of a crashed Primary is not looked at")                  \
     X(attach_map_not_awaited,                                                                     \
@@ -249,6 +251,8 @@
     X(grow_not_durable, "the new size counts before its superblock is on disk")                   \
     X(stale_forgotten, "old metadata that stay behind the data are forgotten")                    \
     /* verify.c */                                                                                \
+    X(verify_role_moved, "a comparison is believed though the role has moved meanwhile")          \
+    X(verify_unheld, "a Primary does not hold its guest's writes while it compares")              \
     /* resize.c */                                                                                \
     X(size_before_follower, "a new size counts before the follower has it on disk")               \
     X(stale_is_clean, "--assume-clean leaves the places of the old metadata as they are")         \

@@ -28,7 +28,8 @@ bool persist_super_due(const struct core *core, uint64_t ticket)
 
 uint64_t persist_bitmap(struct core *core)
 {
-    core->persist.pass_wanted = core->persist.pass_current + 1;
+    core->persist.pass_wanted =
+        core->persist.pass_current + !(MUTANT(map_ticket_early) && core->persist.pass_running);
     return core->persist.pass_wanted;
 }
 
@@ -125,7 +126,7 @@ static bool pump_run(struct core *core, uint32_t index)
         block++;
     } while (staging->count < CORE_STAGING_BLOCKS &&
              bitmap_next_dirty(&core->bitmap, block, &next) && next == block);
-    persist->pass_cursor = block;
+    persist->pass_cursor = block + MUTANT(run_skips);
     core->counters.bitmap_writes++;
     persist_transfer(core, index, STAGING_BITMAP, ACTION_META_WRITE,
                      core->super.layout.bitmap_offset + staging->first * METADATA_BLOCK_BYTES,

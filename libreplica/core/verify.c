@@ -126,7 +126,7 @@ static void slot_send(struct core *core, struct verify_slot *slot)
 static void slot_ask(struct core *core, struct verify_slot *slot)
 {
     slot->generation++;
-    slot->held = core->role == REPLICA_ROLE_PRIMARY;
+    slot->held = core->role == REPLICA_ROLE_PRIMARY && !MUTANT(verify_unheld);
     if (slot->held && !slot_enter(core, slot))
         slot->phase = VERIFY_HOLD;
     else
@@ -247,7 +247,8 @@ static void sum_came(struct core *core, const struct wire_message *message)
         say_done(core);
         return;
     }
-    if (message->code || (!slot->held && core->role == REPLICA_ROLE_PRIMARY)) {
+    if (message->code ||
+        (!slot->held && core->role == REPLICA_ROLE_PRIMARY && !MUTANT(verify_role_moved))) {
         if (slot->held)
             slot_leave(core, slot);
         slot_ask(core, slot);

@@ -39,41 +39,72 @@ static void verify_on(struct sim_world *world, unsigned host)
  * repaired from the Primary once the pair connects anew; never before. */
 static void run_verify_flip(struct sim_world *world)
 {
-    unsigned victim = sim_below(world, 2), asker = sim_below(world, 2);
-    uint32_t sector;
+    unsigned victim = sim_below(world, 2), asker = sim_below(world, 2), here = sim_below(world, 2);
+    uint32_t sector[2], bytes = 2 * REPLICA_BLOCK_BYTES;
 
     if (!pair_start(world, START_IN_SYNC))
         return;
     write_some(world, 0, 40, 0, world->profile.sectors);
-    flush(world, 0);
-    sector = 256 + sim_below(world, world->profile.sectors - 256);
-    guest_issue(&world->host[0], REPLICA_OP_WRITE, true, sector, 1);
-    if (!expect(world, guests_idle, SECOND, "the answer to a write"))
+    world->prefer = (int32_t)here;
+    if (!expect(world, here ? b_primary : a_primary, SECOND, "the guest there"))
         return;
-    flip(&world->host[victim], sector);
+    flush(world, here);
+    sector[0] = 256 + sim_below(world, 128);
+    sector[1] = 384 + sim_below(world, 128); /* of the same block of the bitmap, and later */
+    for (unsigned i = 0; i < 2; i++) {
+        guest_issue(&world->host[here], REPLICA_OP_WRITE, true, sector[i], 1);
+        if (!expect(world, guests_idle, SECOND, "the answer to a write"))
+            return;
+    }
+    for (unsigned i = 0; i < 2; i++)
+        flip(&world->host[victim], sector[i]);
     for (unsigned i = 0; i < SIM_HOSTS; i++)
         world->host[i].meta.map_until = world->now + sim_below(world, 2) * 20 * MS;
     verify_on(world, asker);
     for (unsigned i = 0; i < 20 && !world->failed && verifying(world); i++) {
-        write_more(world, 0, 2, 0, 256);
+        write_more(world, here, 2, 0, 256);
         world_run(world, 100 * US);
     }
     if (!expect(world, both_live, 5 * SECOND, "the end of the verification"))
         return;
     for (unsigned i = 0; i < SIM_HOSTS; i++)
-        if (world->host[i].status.out_of_sync_bytes != REPLICA_BLOCK_BYTES ||
-            !meta_marked(&world->host[i], sector))
-            sim_violation(world, "verify", "%c: %llu bytes are marked, one block differs",
+        if (world->host[i].status.out_of_sync_bytes != bytes ||
+            !meta_marked(&world->host[i], sector[0]) || !meta_marked(&world->host[i], sector[1]))
+            sim_violation(world, "verify", "%c: %llu bytes are marked, two blocks differ",
                           'A' + (int)i,
                           (unsigned long long)world->host[i].status.out_of_sync_bytes);
-    if (world->host[victim].disk.visible[sector] != 1)
+    if (world->host[victim].disk.visible[sector[0]] != 1)
         sim_violation(world, "verify", "a difference was copied without being asked");
     expect(world, guests_idle, SECOND, "answers to the writes");
     host_command(&world->host[sim_below(world, 2)], COMMAND_DISCONNECT, 0);
     expect(world, established, 5 * SECOND, "Established after the resync");
     world->flipped = false;
-    if ((world->host[1].disk.visible[sector] == 1) != (victim == 0))
+    if ((world->host[1 - here].disk.visible[sector[0]] == 1) != (victim == here))
         sim_violation(world, "verify", "the resync went the wrong way");
+}
+
+static bool a_reads(const struct sim_world *world)
+{
+    return world->host[0].disk.in_flight > 0;
+}
+
+/* B asks for one block, A is slow to read it, and meanwhile the guest goes to B and writes there:
+ * what A has read is not what B compares it with. */
+static void run_verify_moved(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    write_some(world, 0, 12, 0, 64);
+    world_run(world, 50 * MS);
+    world->host[0].disk.one_until = world->now + 60 * MS;
+    host_command_at(&world->host[1], COMMAND_VERIFY, 0, 0, REPLICA_BLOCK_BYTES);
+    if (!expect(world, a_reads, SECOND, "a question to A"))
+        return;
+    world->prefer = 1;
+    if (!expect(world, b_primary, SECOND, "the guest on B"))
+        return;
+    write_some(world, 1, 4, 0, SIM_BLOCK_SECTORS);
+    expect(world, both_live, 5 * SECOND, "the end of the verification");
 }
 
 /* Whatever happens while it runs: a write in the middle of a range is no difference. */
@@ -523,6 +554,7 @@ const struct scenario scenarios_disk[] = {
      run_resize_disk_clean},
     {"verify-flip", "a flipped bit is found, marked, and repaired from the Primary",
      run_verify_flip},
+    {"verify-moved", "the role moves between the two halves of a comparison", run_verify_moved},
     {"verify-busy", "writes, handovers and cuts while it runs are no differences", run_verify_busy},
     {"read-after-sync", "a Primary's disk becomes UpToDate under reads and writes",
      run_read_after_sync},
