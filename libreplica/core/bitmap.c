@@ -178,7 +178,9 @@ static uint64_t change_bits(struct bitmap *bitmap, uint64_t first, uint64_t end,
         uint64_t word = word_at(bitmap, index);
         unsigned here = change_word(bitmap, index, to ? word | mask : word & ~mask);
 
-        if (here && !MUTANT(bits_not_dirty))
+        if (MUTANT(border_not_dirty) && first > 0 && first % METADATA_BITS_PER_BLOCK == 0)
+            bitmap_mark_dirty(bitmap, index / WORDS_PER_BLOCK - 1);
+        else if (here && !MUTANT(bits_not_dirty))
             bitmap_mark_dirty(bitmap, MUTANT(first_block_dirty) ? 0 : index / WORDS_PER_BLOCK);
         changed += here;
         first = stop;
@@ -198,8 +200,8 @@ uint64_t bitmap_set(struct bitmap *bitmap, struct range range)
 
 uint64_t bitmap_clear(struct bitmap *bitmap, struct range range)
 {
-    return change_bits(bitmap, bits_for(range.offset), range_end(range) / REPLICA_BLOCK_BYTES,
-                       false);
+    return change_bits(bitmap, bits_for(range.offset),
+                       range_end(range) / REPLICA_BLOCK_BYTES + MUTANT(clears_next_block), false);
 }
 
 void bitmap_set_all(struct bitmap *bitmap)

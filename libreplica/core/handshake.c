@@ -293,6 +293,7 @@ static void send_burst(struct core *core)
         count++;
         session->map_blocks++;
     }
+    session->map_cursor += MUTANT(burst_skips);
     session->map_pong = ++core->liveness.ping_value;
     core_send(core, WIRE_PING, NULL)->value = session->map_pong;
 }

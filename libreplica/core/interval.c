@@ -194,7 +194,7 @@ struct interval *interval_leave(struct interval_set *set, struct interval *inter
     interval->present = interval->active = false;
     other = first_overlap(set->root, interval->range);
     for (; other; other = next_overlap(other, interval->range)) {
-        if (other->ticket < interval->ticket || --other->blockers > 0)
+        if (other->ticket < interval->ticket || (--other->blockers > 0 && !MUTANT(last_waiter)))
             continue;
         other->active = true;
         list_by_ticket(&free_now, other);

@@ -51,6 +51,7 @@
     X(attached_uptodate, "a disk that a Primary attaches counts as UpToDate")                     \
     /* interval.c */                                                                              \
     X(overlap_runs, "overlapping requests run at once")                                           \
+    X(last_waiter, "of what waits for two overlapping requests one is enough")                    \
     /* confirm.c */                                                                               \
     X(no_local_flush, "a flush does not flush the local disk")                                    \
     X(no_peer_flush, "a flush does not flush the peer")                                           \
@@ -90,6 +91,9 @@
     X(peer_fua_lost, "a forced write is an ordinary one on the disk of the peer")                 \
     X(any_epoch_taken, "the peer takes a write under another epoch")                              \
     X(anyone_writes, "the peer takes a write of a node that is not Primary")                      \
+    X(later_epoch_taken, "the peer takes a write under a later epoch")                            \
+    X(peer_read_overtakes, "a read through the peer does not wait for a write under way there")   \
+    X(peer_error_unsaid, "the peer acknowledges what its disk has failed")                        \
     /* role.c */                                                                                  \
     X(new_uuid_without_disk, "a disk that failed while a new generation was asked for takes it")  \
     X(epoch_reused, "a promotion does not raise the epoch")                                       \
@@ -104,6 +108,8 @@
     X(demote_not_durable, "a demotion is over before Secondary is on disk")                       \
     X(discard_outlives, "connect --discard-my-data is good for every later divergence")           \
     X(refusal_unheard, "a node becomes Primary although its peer does not grant it")              \
+    X(promote_in_handshake, "a promotion does not wait for the end of a handshake")               \
+    X(demote_in_handshake, "nor does a demotion")                                                 \
     /* handover.c */                                                                              \
     X(handover_unconfirmed, "the role is handed over before both nodes have flushed")             \
     X(handover_unflushed,                                                                         \
@@ -147,6 +153,7 @@
     X(bits_not_sent, "no bitmap is exchanged before a resync")                                    \
     X(target_stays_consistent, "a target calls itself Consistent in mid-resync")                  \
     X(verify_map_not_awaited, "a verification is over before what it has marked is on disk")      \
+    X(burst_skips, "between two bursts a block of the bitmap is left out")                        \
     /* lineage.c */                                                                               \
     X(equal_is_in_sync, "equal generations count as in sync whatever the bits say")               \
     X(split_guessed, "after a split brain the node whose name comes first wins")                  \
@@ -197,6 +204,7 @@
     X(window_overrun, "more is sent to the peer than it has room for")                            \
     X(detach_early, "detach is answered while I/O is under way")                                  \
     X(detach_flags_stay, "a Primary's disk that was let go of still calls itself good")           \
+    X(dial_not_rearmed, "a dial that has failed is not tried again")                              \
     /* csums.c */                                                                                 \
     X(same_unchecked, "the source calls every block equal that comes with a checksum")            \
     /* pace.c */                                                                                  \
@@ -239,6 +247,8 @@
     X(bits_not_dirty, "a bit that is set does not mark its block for writing")                    \
     X(last_block_unmarked, "the last block that a write touches in part is not marked")           \
     X(first_block_dirty, "a bit marks the first block for writing, whichever it is in")           \
+    X(clears_next_block, "with a range the block after it is cleared")                            \
+    X(border_not_dirty, "the first bit of a bitmap block marks the one before it for writing")    \
     /* liveness.c */                                                                              \
     X(dead_peer_waited_for, "a peer that answers no ping is waited for")                          \
     X(disk_hang_waited_for, "a disk that hangs is waited for")                                    \

@@ -76,7 +76,8 @@ static int check(struct core *core, const struct wire_message *message)
         return 0;
     if (core->role != REPLICA_ROLE_SECONDARY ||
         (core->peer_role != REPLICA_ROLE_PRIMARY && !MUTANT(anyone_writes)) ||
-        (message->epoch != core->super.epoch && !MUTANT(any_epoch_taken))) {
+        (message->epoch != core->super.epoch && !MUTANT(any_epoch_taken) &&
+         !(MUTANT(later_epoch_taken) && message->epoch > core->super.epoch))) {
         core_log(core, LOG_LEVEL_ERROR, "refused a write under epoch %" PRIu64 "; ours is %" PRIu64,
                  message->epoch, core->super.epoch);
         return REPLICA_E_READ_ONLY;
@@ -150,7 +151,7 @@ void peer_take(struct core *core, const struct wire_message *message, struct rep
     }
     /* A read too: its guest may have seen a write before it, on the disk that it has lost since. */
     slot->owner.interval.range = slot->range;
-    if (MUTANT(peer_overlap))
+    if (MUTANT(peer_overlap) || (MUTANT(peer_read_overtakes) && slot->type == WIRE_READ))
         slot->owner.interval.range.length = 0;
     if (interval_enter(&core->intervals, &slot->owner.interval))
         start(core, slot);
@@ -194,7 +195,7 @@ void peer_disk_done(struct core *core, uint64_t tag, int code, struct replica_bu
     if (current && slot->type == WIRE_READ)
         answer_read(core, slot, code || !buffer ? REPLICA_E_IO : 0);
     else if (current)
-        answer(core, slot->type, slot->tag, code);
+        answer(core, slot->type, slot->tag, MUTANT(peer_error_unsaid) ? 0 : code);
     if (slot->type != WIRE_FLUSH)
         core_resume(core, interval_leave(&core->intervals, &slot->owner.interval));
     slot_free(core, slot);

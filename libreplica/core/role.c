@@ -118,7 +118,8 @@ static bool pump_wait(struct core *core)
     struct wire_message *message;
     int code;
 
-    if (session_handshaking(core) || core->grant.type || core->handover.phase != HANDOVER_NONE)
+    if ((session_handshaking(core) && !MUTANT(promote_in_handshake)) || core->grant.type ||
+        core->handover.phase != HANDOVER_NONE)
         return false;
     if (core->role == REPLICA_ROLE_PRIMARY)
         return answer_primary(core);
@@ -305,7 +306,8 @@ static bool pump_confirmed(struct core *core)
         core->command.phase = COMMAND_DEMOTE_DRAIN;
         return true;
     }
-    if (!confirm_due(core, core->command.ticket) || session_handshaking(core) ||
+    if (!confirm_due(core, core->command.ticket) ||
+        (session_handshaking(core) && !MUTANT(demote_in_handshake)) ||
         core->loss.phase != LOSS_NONE)
         return false;
     core->super.flags &= ~(uint32_t)METADATA_PRIMARY;

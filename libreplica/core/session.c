@@ -92,7 +92,8 @@ static void open_link(struct core *core)
 static void open_later(struct core *core)
 {
     core->session.link = LINK_WAITING;
-    core->session.connect_at = core->now + core->config.connect_interval;
+    core->session.connect_at =
+        MUTANT(dial_not_rearmed) ? UINT64_MAX : core->now + core->config.connect_interval;
 }
 
 void session_connect(struct core *core, bool discard_my_data)
