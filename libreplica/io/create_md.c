@@ -129,11 +129,11 @@ static int store_sync(const struct store *store, struct replica_error *error)
 /* Our own metadata counts as something to lose, too. */
 static int foreign_check(const struct store *store, const char *role, struct replica_error *error)
 {
-    const char *what;
+    char what[SIGNATURE_TEXT_MAX];
 
-    if (signature_find(store->fd, store->bytes, &what))
+    if (signature_find(store->fd, store->bytes, what))
         return io_fail(store, "cannot read", error);
-    if (!what)
+    if (!what[0])
         return 0;
     return err_set(error, REPLICA_E_EXISTS,
                    "%s (%s) already holds %s: if nobody needs that any more, repeat this with "

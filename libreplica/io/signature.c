@@ -6,12 +6,20 @@
  */
 #include "libreplica/io/signature.h"
 
+#include <blkid/blkid.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "libreplica/words.h"
 
-enum { MAGIC_MAX = 16, BLOCK = 4096, MD_BLOCK = 65536 };
+enum {
+    MAGIC_MAX = 16,
+    BLOCK = 4096,
+    MD_BLOCK = 65536,
+    FOUND_SEVERAL = -2 /* what blkid_do_safeprobe says then */
+};
 
 struct signature {
     const char *what;
@@ -55,8 +63,35 @@ static const struct signature signatures[] = {
     {"metadata of tapdisk-drbd", 0, BLOCK, MAGIC("TAPDRBD\x01")},
 };
 
-int signature_find(int fd, uint64_t bytes, const char **what)
+/* The rest. A file system that is found by two of its marks at once is there all the same. */
+static int ask_libblkid(int fd, char what[SIGNATURE_TEXT_MAX])
 {
+    const char *type = NULL;
+    blkid_probe probe = blkid_new_probe();
+    int found = -1;
+
+    if (!probe) {
+        errno = ENOMEM;
+        return REPLICA_E_IO;
+    }
+    if (blkid_probe_set_device(probe, fd, 0, 0) == 0 &&
+        blkid_probe_enable_superblocks(probe, 1) == 0 &&
+        blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE) == 0 &&
+        blkid_probe_enable_partitions(probe, 1) == 0)
+        found = blkid_do_safeprobe(probe);
+    if (found == 0 && blkid_probe_lookup_value(probe, "TYPE", &type, NULL) != 0)
+        (void)blkid_probe_lookup_value(probe, "PTTYPE", &type, NULL);
+    if (found == 0)
+        (void)snprintf(what, SIGNATURE_TEXT_MAX, "something of the type %s", type ? type : "?");
+    else if (found == FOUND_SEVERAL)
+        (void)snprintf(what, SIGNATURE_TEXT_MAX, "several things (`wipefs` lists them)");
+    blkid_free_probe(probe);
+    return found < 0 && found != FOUND_SEVERAL ? REPLICA_E_IO : 0;
+}
+
+int signature_find(int fd, uint64_t bytes, char what[SIGNATURE_TEXT_MAX])
+{
+    what[0] = '\0';
     for (size_t i = 0; i < sizeof signatures / sizeof *signatures; i++) {
         const struct signature *s = &signatures[i];
         int64_t last = s->end ? (int64_t)bytes / s->end * s->end - s->end : 0;
@@ -68,10 +103,9 @@ int signature_find(int fd, uint64_t bytes, const char **what)
         if (pread(fd, found, s->length, offset) != (ssize_t)s->length)
             return REPLICA_E_IO;
         if (memcmp(found, s->magic, s->length) == 0) {
-            *what = s->what;
+            (void)snprintf(what, SIGNATURE_TEXT_MAX, "%s", s->what);
             return 0;
         }
     }
-    *what = NULL;
-    return 0;
+    return ask_libblkid(fd, what);
 }

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "libreplica/io/create.h"
+#include "libreplica/io/create_md.h"
 
 #define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
 
@@ -99,6 +99,7 @@ static void write_configuration(void)
 
 static void node_prepare(struct node *node, const char *name)
 {
+    struct metadata_superblock made;
     struct replica_error error = {0};
     char file[32];
 
@@ -109,7 +110,9 @@ static void node_prepare(struct node *node, const char *name)
     (void)snprintf(node->disk, sizeof node->disk, "%s", io_help_file(&help, file, DISK_BYTES));
     ck_assert_msg(config_find(node->config_dir, name, "vm1", &node->resource, &error) == 0, "%s",
                   error.text);
-    ck_assert_msg(create_metadata(&node->resource, false, NULL, &error) == 0, "%s", error.text);
+    ck_assert_msg(
+        create_md(node->disk, "internal", METADATA_AL_EXTENTS_DEFAULT, false, &made, &error) == 0,
+        "%s", error.text);
 }
 
 int node_open(struct node *node, struct replica_error *error)

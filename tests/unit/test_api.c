@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "libreplica/io/buffer.h"
-#include "libreplica/io/create.h"
+#include "libreplica/io/create_md.h"
 #include "libreplica/io/replica_private.h"
 
 /* ---- requests ------------------------------------------------------------------------------- */
@@ -248,6 +248,7 @@ END_TEST
 
 START_TEST(test_mistakes)
 {
+    struct metadata_superblock made;
     struct replica_error error = {0};
     struct replica_options options = {.resource = "vm2",
                                       .config_dir = nodes[0].config_dir,
@@ -276,7 +277,9 @@ START_TEST(test_mistakes)
     ck_assert_int_eq(replica_open(help.loop, &options, NULL, NULL, &second, &error),
                      REPLICA_E_BUSY);
     ck_assert_ptr_nonnull(strstr(error.text, "alpha.disk"));
-    ck_assert_int_eq(create_metadata(&nodes[0].resource, true, NULL, &error), REPLICA_E_BUSY);
+    ck_assert_int_eq(
+        create_md(nodes[0].disk, "internal", METADATA_AL_EXTENTS_DEFAULT, true, &made, &error),
+        REPLICA_E_BUSY);
     replica_close(nodes[0].replica);
     nodes[0].replica = NULL;
     ck_assert_int_eq(truncate(nodes[0].disk, 0), 0);

@@ -144,6 +144,7 @@ static const struct {
     {510, "\x55\xaa", 2, "a partition table or boot sector"},
     {64 * MIB - 8192, "\xfc\x4e\x2b\xa9", 4, "a member of an md RAID"},
     {64 * MIB - 65536, "\xfc\x4e\x2b\xa9", 4, "a member of an md RAID"},
+    {0, "-rom1fs-", 8, "something of the type romfs"},
     {64 * MIB - 4096 + 60, "\x83\x74\x02\x6d", 4, "metadata of DRBD"},
 };
 
