@@ -9,7 +9,8 @@ from hosts import same_bytes
 from lab import scenario
 from scenarios_disk import disk_size, expect_same
 from scenarios_harness import expect_clean
-from scenarios_migrate import expect_roles, expect_stays, start_writing
+from scenarios_migrate import (expect_roles, expect_stays, move_over,
+                               start_writing)
 
 DEBUG = 'xl migrate --debug -s "" {name} "{way}"'
 EVACUATE = 'tapdrbdadm evacuate --ssh= --to "{way}"'
@@ -88,6 +89,22 @@ def migrate_ways(lab):
     guest.stop_stamping(load)
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
     expect_same(lab, resource, size)
+
+
+@scenario("migrate-reboot", product=True, only_ours=True, seconds=200)
+def migrate_reboot(lab):
+    """A guest has moved, the host it came from dies, and the guest reboots."""
+    pair, resource, guest, _, load = start_writing(lab)
+    move_over(lab, resource, guest)
+    guest.stop_stamping(load)
+    pair.alpha.kill()
+    guest.follow(pair.beta)  # no longer by the name with which it came in
+    since = len(guest.lines)
+    guest.send("reboot -f")
+    guest.wait_line("GUEST READY", 90, since)
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
+    guest.stamp(blocks=4096, depth=4, count=50).wait(60)
+    expect_clean(lab, guest.journal, guest.verify(blocks=4096))
 
 
 PYGRUB = """set -e
