@@ -130,10 +130,19 @@ MUTANT_SECONDS = 170      # of all in an ordinary run, shared out among those th
 
 
 def mutant_run(program, name, seed, seconds):
+    """The same, and every single fault for what survives that."""
+    promise, schedules, why = mutant_try(program, name, seed, seconds,
+                                         ["--schedules", str(MUTANT_SCHEDULES)])
+    if not promise:
+        promise = mutant_try(program, name, seed, seconds, ["--single"])[0]
+    return promise, schedules, why
+
+
+def mutant_try(program, name, seed, seconds, what):
     """What the simulator says of one planted bug: (promise or None, schedules, why)."""
     try:
         done = subprocess.run([program, "--mutant", name, "--seed", str(seed), "--violations", "1",
-                               "--schedules", str(MUTANT_SCHEDULES)],
+                               *what],
                               capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return None, 0, f"not caught within {seconds:.0f} s"

@@ -74,6 +74,27 @@ static void run_late_write_attach(struct sim_world *world)
     attached_then_power(world);
 }
 
+static bool a_diskless(const struct sim_world *world)
+{
+    return world->host[0].status.disk == REPLICA_DISK_DISKLESS;
+}
+
+/* A disk is let go of while it still reads for a verification. */
+static void run_late_sum_detach(struct sim_world *world)
+{
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    world->operator_off = true;
+    write_some(world, 0, 4, 0, 64);
+    world->host[0].disk.one_until = world->now + 20 * MS;
+    host_command(&world->host[0], COMMAND_VERIFY, 0);
+    world_run(world, MS);
+    host_command(&world->host[0], COMMAND_DETACH, 0);
+    if (expect(world, a_diskless, SECOND, "the end of a detach"))
+        operator_is_back(world);
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
 /* The same, and what is on its way is the flush of what B has been sent alone. */
 static void run_late_flush_attach(struct sim_world *world)
 {
@@ -483,11 +504,6 @@ static void run_handover_disk(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established again");
 }
 
-static bool a_diskless(const struct sim_world *world)
-{
-    return world->host[0].status.disk == REPLICA_DISK_DISKLESS;
-}
-
 /* A new disk in a Primary: its activity log knows no extent of the old one's. */
 static void run_new_disk_log(struct sim_world *world)
 {
@@ -518,6 +534,8 @@ const struct scenario scenarios_late[] = {
      run_late_write_csums},
     {"late-write-attach", "a write is on its way to the peer when a Primary gets a disk",
      run_late_write_attach},
+    {"late-sum-detach", "a disk is detached while it reads for a verification",
+     run_late_sum_detach},
     {"late-flush-attach", "and what that peer has got alone is being flushed",
      run_late_flush_attach},
     {"late-write-promote", "a write of a dead Primary is on its way when the guest starts here",
