@@ -196,7 +196,7 @@ static bool pump_unlinked(struct core *core)
         command_answer(core, 0, "%s", "");
         return true;
     }
-    if (core->peer_used > 0 || !resync_idle(core) || !verify_idle(core))
+    if (core->peer_used > 0 || !resync_idle(core) || !verify_idle(core) || resize_busy(core))
         return false;
     command->phase = COMMAND_DOWN_BITMAP;
     command->ticket = persist_bitmap(core);

@@ -208,7 +208,9 @@ static void look_at_both(const struct sim_host *host)
         struct metadata_superblock found;
         uint64_t slot[METADATA_SLOTS];
 
-        if (grow_find(&world->host[i], slot, &found) &&
+        if (world->host[i].status.disk >=
+                REPLICA_DISK_INCONSISTENT && /* else it may be a new one */
+            grow_find(&world->host[i], slot, &found) &&
             found.layout.data_bytes < host->status.data_bytes)
             sim_violation(world, "resize", "%c: has %llu bytes, the disk of %c %llu",
                           'A' + host->index, (unsigned long long)host->status.data_bytes, 'A' + i,

@@ -217,6 +217,7 @@ static void look_after_host(struct sim_host *host)
     if (host->outgrown) {
         host->outgrown = false;
         host_crash(host, false);
+        host->shown_bytes = 0; /* it is a new disk, made for the size that there was */
         host->boot_at = world->now;
         return;
     }

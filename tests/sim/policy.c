@@ -72,16 +72,22 @@ void policy_alone(struct sim_host *host, uint32_t stamp)
                       'A' + host->index, stamp);
 }
 
+static bool is_new(const struct metadata_superblock *superblock)
+{
+    return lineage_same(superblock->generation.current, GENERATION_JUST_CREATED);
+}
+
 /* Its peer may die as soon as it has granted the role, and before our new epoch is on disk. That it
- * was granted stands on the peer's disk. A process without one cannot go on: it need not say so. */
+ * was granted stands on the peer's disk. A process without one cannot go on, nor one with a new
+ * one: it need not say so. */
 static bool is_granted(struct sim_host *host)
 {
     const struct metadata_superblock *theirs = meta_truth(host_peer(host));
     const struct sim_policy *mine = policy(host);
     uint64_t epoch = host->status.epoch;
 
-    return mine->granted == epoch &&
-           (!policy(host_peer(host))->by_disk || (theirs && theirs->epoch >= epoch));
+    return mine->granted == epoch && (!policy(host_peer(host))->by_disk ||
+                                      (theirs && (theirs->epoch >= epoch || is_new(theirs))));
 }
 
 void policy_forgotten(struct sim_host *host)

@@ -446,6 +446,9 @@ static bool is_held(const struct pair_node *node, const struct action *action)
     case ACTION_SEND:
         kind = HOLD_SEND;
         break;
+    case ACTION_MEASURE:
+        kind = HOLD_MEASURE;
+        break;
     default: /* the others are not held */
         break;
     }

@@ -29,6 +29,7 @@ enum pair_hold {
     HOLD_FLUSH = 1 << 2,
     HOLD_META = 1 << 3,
     HOLD_SEND = 1 << 4,
+    HOLD_MEASURE = 1 << 6,
     HOLD_LINK = 1 << 5 /* LINK_CONNECT is carried out, but the stream does not come up */
 };
 

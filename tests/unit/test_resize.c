@@ -520,37 +520,6 @@ START_TEST(test_disk_fails)
 }
 END_TEST
 
-/* A node whose device is too small says so and stays away. */
-START_TEST(test_cannot_catch_up)
-{
-    struct pair *pair = pair_new(DEVICE_BYTES), *large = pair_new(DEVICE_BYTES + GROWTH);
-    int from;
-
-    memcpy(pair->node[1].meta, large->node[1].meta, large->node[1].meta_bytes);
-    pair_crash(pair, PAIR_B);
-    pair_grow(pair, PAIR_B, GROWTH);
-    pair_attach(pair, PAIR_B);
-    from = (int)pair->traced;
-    for (unsigned i = 0; i < 2; i++)
-        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
-    pair_advance(pair, 60ull * PAIR_SECOND);
-    ck_assert_int_eq(pair_status(pair, PAIR_A).connection, REPLICA_CONNECTION_STANDALONE);
-    ck_assert_int_ge(
-        pair_find(pair, from,
-                  "a: log beta has 9437184 bytes of data, alpha needs as many and cannot: its "
-                  "device holds 8388608 bytes; grow the device (or make new disks equal, "
-                  "create-md), then connect"),
-        0);
-    pair_grow(pair, PAIR_A, GROWTH);
-    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
-    pair_advance(pair, 60ull * PAIR_SECOND);
-    ck_assert_uint_eq(pair_status(pair, PAIR_A).data_bytes, DEVICE_BYTES + GROWTH);
-    ck_assert_int_eq(pair_status(pair, PAIR_A).connection, REPLICA_CONNECTION_CONNECTED);
-    pair_free(pair);
-    pair_free(large);
-}
-END_TEST
-
 /* A step that comes out of turn is the end of the session and of nothing else. */
 START_TEST(test_forged)
 {
@@ -589,7 +558,6 @@ int main(void)
     tcase_add_loop_test(tests, test_leader_fails_clean, 0, 2);
     tcase_add_loop_test(tests, test_leader_fails, 0, 2);
     tcase_add_loop_test(tests, test_disk_fails, 0, 8);
-    tcase_add_test(tests, test_cannot_catch_up);
     tcase_add_loop_test(tests, test_forged, 0, 16);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);
