@@ -205,7 +205,7 @@ static bool one_tells(const struct sim_world *world)
 /* The guest goes on writing up to that very moment. */
 static bool busy_until(struct sim_world *world, predicate *done)
 {
-    for (unsigned i = 0; i < 1000 && !world->failed; i++) {
+    for (unsigned i = 0; i < 10000 && !world->failed; i++) {
         if (world_until(world, done, 50 * US))
             return !world->failed;
         write_more(world, 0, 1, 0, quiet_profile.first_sectors);
