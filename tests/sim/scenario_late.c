@@ -152,6 +152,13 @@ static void run_late_bitmap(struct sim_world *world)
     expect(world, established, 10 * SECOND, "Established again");
 }
 
+static bool boot_with_small_log(struct sim_world *world)
+{
+    world->profile = quiet_profile;
+    world->profile.al_extents = METADATA_AL_EXTENTS_MIN;
+    return pair_boot(world) && expect(world, established, 5 * SECOND, "Established");
+}
+
 /* A writes alone, in more extents than its activity log holds, and loses power: what has left the
  * log is in the bitmap on disk, however long that takes. */
 static void run_late_bitmap_evict(struct sim_world *world)
@@ -159,9 +166,7 @@ static void run_late_bitmap_evict(struct sim_world *world)
     struct sim_host *a = &world->host[0];
     uint32_t extent = (uint32_t)METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES;
 
-    world->profile = quiet_profile;
-    world->profile.al_extents = METADATA_AL_EXTENTS_MIN;
-    if (!pair_boot(world) || !expect(world, established, 5 * SECOND, "Established"))
+    if (!boot_with_small_log(world))
         return;
     host_crash(&world->host[1], false);
     world->host[1].boot_at = UINT64_MAX;
@@ -184,9 +189,7 @@ static void run_late_bitmap_abort(struct sim_world *world)
     struct sim_host *a = &world->host[0];
     uint32_t extent = (uint32_t)METADATA_AL_EXTENT_BYTES / REPLICA_SECTOR_BYTES;
 
-    world->profile = quiet_profile;
-    world->profile.al_extents = METADATA_AL_EXTENTS_MIN;
-    if (!pair_boot(world) || !expect(world, established, 5 * SECOND, "Established"))
+    if (!boot_with_small_log(world))
         return;
     write_some(world, 0, 12, 0, METADATA_AL_EXTENTS_MIN * extent);
     net_block(world, 3, 100 * MS);
