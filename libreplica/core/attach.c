@@ -41,17 +41,17 @@ static void read_slots(struct core *core)
 /* A Primary's disk comes back as a target of its peer: not one that nobody else could fill. */
 void attach_begin(struct core *core)
 {
-    if (core->loss.last_copy && core->role == REPLICA_ROLE_PRIMARY) {
-        command_answer(core, REPLICA_E_STATE,
-                       "%s: the guest runs here, and the disk that failed has the only good copy: "
-                       "stop the guest, `tapdrbdadm secondary %s`, then attach",
-                       core->config.resource, core->config.resource);
-        return;
-    }
     if ((!core_disk_idle(core) && !MUTANT(attach_over_old)) || core->loss.phase != LOSS_NONE ||
         (core->confirm.running && core->confirm.logged)) {
         command_answer(core, REPLICA_E_BUSY, "%s: the old disk has not answered everything yet",
                        core->config.resource);
+        return;
+    }
+    if (core->loss.last_copy && core->role == REPLICA_ROLE_PRIMARY) {
+        command_answer(core, REPLICA_E_STATE,
+                       "%s: the guest runs here, and the disk that failed may have the only good "
+                       "copy: stop the guest, `tapdrbdadm secondary %s`, then attach",
+                       core->config.resource, core->config.resource);
         return;
     }
     core->reading = true;

@@ -212,6 +212,7 @@ void loss_peer(struct core *core);   /* the session ended */
 void loss_record(struct core *core); /* the first write without a peer wants to run */
 /* Our disk is gone, the peer's is good: it has to know before anything more is completed. */
 void loss_disk(struct core *core);
+void loss_disk_taken(struct core *core); /* by the peer */
 void loss_disk_answered(struct core *core, const struct wire_message *message);
 bool loss_pump(struct core *core);
 

@@ -342,7 +342,7 @@ struct loss {
     uint64_t uuid;       /* in it; without a disk, what the peer bears for us. 0: none does */
     bool refused;        /* a detach: the answer was no */
     bool unflushed;      /* the peer went with writes that only it had: the next flush fails */
-    bool last_copy;      /* a Primary's disk failed, and no other has all that it had */
+    bool last_copy;      /* a Primary's disk failed, and none is known to have all that it had */
     uint64_t asked_at;
 };
 

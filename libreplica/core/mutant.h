@@ -79,6 +79,7 @@
     X(loss_not_recorded, "writes in flight complete as if the peer had them when it is lost")     \
     X(peers_generation_is_ours, "going on alone under a generation that the peer knows")          \
     X(last_copy_dropped, "the last good copy is marked Inconsistent when its disk fails")         \
+    X(last_copy_unasked, "the peer counts as a good copy before it has taken over")               \
     X(not_inherited, "a Primary forgets that it was Secondary when the peer left")                \
     X(unheard_takeover_one,                                                                       \
       "a Primary that keeps its disk does not descend from what its peer has taken over")         \

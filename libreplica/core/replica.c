@@ -223,7 +223,9 @@ static bool peer_has_it_all(const struct core *core)
 }
 
 /* A disk that has failed is not to be trusted when it comes back, unless nothing better is known:
- * an older copy elsewhere must not win over it. */
+ * an older copy elsewhere must not win over it. A Primary's peer may give its own data up in this
+ * very moment (invalidate.c): until it says that it has taken over, the disk is Outdated here. That
+ * loses against all but a copy that nobody calls good. */
 void core_disk_failed(struct core *core, int code, const char *what)
 {
     bool last_copy = !peer_has_it_all(core);
@@ -239,9 +241,11 @@ void core_disk_failed(struct core *core, int code, const char *what)
         handler_run(core, HANDLER_LOCAL_IO_ERROR);
     core->grant.type = 0;
     abandon_command(core);
-    core->loss.last_copy = last_copy && core->role == REPLICA_ROLE_PRIMARY;
+    core->loss.last_copy = core->role == REPLICA_ROLE_PRIMARY && !MUTANT(last_copy_unasked);
     if (!last_copy || MUTANT(last_copy_dropped)) {
-        core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
+        core->super.flags &= ~(uint32_t)METADATA_WAS_UPTODATE;
+        if (!core->loss.last_copy || MUTANT(last_copy_dropped))
+            core->super.flags &= ~(uint32_t)METADATA_CONSISTENT;
         persist_super(core); /* if that still works; nothing waits for it */
     }
     resize_disk_failed(core);

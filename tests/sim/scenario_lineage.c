@@ -353,6 +353,37 @@ static void run_old_copy_split(struct sim_world *world)
         operator_is_back(world);
 }
 
+static bool a_diskless(const struct sim_world *world)
+{
+    return world->host[0].status.disk == REPLICA_DISK_DISKLESS;
+}
+
+/* A's disk fails, and somebody gives B's data up before B has heard that it is to take over. */
+static void run_invalidated_takeover(struct sim_world *world)
+{
+    struct sim_host *a = &world->host[0];
+
+    if (!pair_start(world, START_IN_SYNC))
+        return;
+    world->operator_off = true;
+    write_some(world, 0, 8, 0, 64);
+    flush(world, 0);
+    net_block(world, 3, 100 * MS);
+    a->disk.fails_until = UINT64_MAX;
+    a->disk.not_spared = true;
+    guest_issue(a, REPLICA_OP_WRITE, false, 0, SIM_BLOCK_SECTORS);
+    if (!expect(world, a_diskless, SECOND, "a disk that has failed"))
+        return;
+    a->disk.fails_until = 0;
+    a->disk.not_spared = false;
+    host_command(&world->host[1], COMMAND_INVALIDATE, 0);
+    if (!expect(world, b_answered, SECOND, "an answer to invalidate"))
+        return;
+    net_unblock(world, 3);
+    operator_is_back(world);
+    expect(world, established, 10 * SECOND, "Established again");
+}
+
 const struct scenario scenarios_lineage[] = {
     {"promoted-later", "a crashed Primary meets one that was Primary after it", run_promoted_later},
     {"outdated-crashed", "a crashed Primary that was outdated is not believed",
@@ -367,5 +398,7 @@ const struct scenario scenarios_lineage[] = {
     {"old-copy", "the Secondary's disk comes back from a snapshot", run_old_copy},
     {"old-copy-target", "which was taken in the middle of a resync", run_old_copy_target},
     {"old-copy-split", "and a guest has written to it", run_old_copy_split},
+    {"invalidated-takeover", "the peer's data are given up as the Primary's disk fails",
+     run_invalidated_takeover},
 };
 const unsigned scenario_lineage_count = sizeof scenarios_lineage / sizeof scenarios_lineage[0];
