@@ -67,6 +67,8 @@ bool persist_pump(struct core *core);
 /* True when the tag was one of persist's. */
 bool persist_done(struct core *core, uint64_t tag, int code);
 bool persist_idle(const struct core *core);
+/* Nothing more of it is under way or wanted. */
+bool persist_super_idle(const struct core *core);
 /* Reads or writes `blocks` metadata blocks through the staging buffer of this index, which is free.
  */
 void persist_transfer(struct core *core, uint32_t index, enum staging_use use,
@@ -212,7 +214,6 @@ void loss_peer(struct core *core);   /* the session ended */
 void loss_record(struct core *core); /* the first write without a peer wants to run */
 /* Our disk is gone, the peer's is good: it has to know before anything more is completed. */
 void loss_disk(struct core *core);
-void loss_disk_taken(struct core *core); /* by the peer */
 void loss_disk_answered(struct core *core, const struct wire_message *message);
 bool loss_pump(struct core *core);
 

@@ -97,16 +97,6 @@ void loss_disk(struct core *core)
     message->flags = CORE_UUID_DISK_LOST;
 }
 
-/* Whatever the lost disk holds is the older copy for good. */
-void loss_disk_taken(struct core *core)
-{
-    core->loss.last_copy = false;
-    if (!(core->super.flags & METADATA_CONSISTENT))
-        return;
-    core->super.flags &= ~(uint32_t)(METADATA_CONSISTENT | METADATA_WAS_UPTODATE);
-    persist_super(core); /* if that still works; nothing waits for it */
-}
-
 void loss_disk_answered(struct core *core, const struct wire_message *message)
 {
     if (core->loss.phase != LOSS_DISK ||
@@ -115,6 +105,8 @@ void loss_disk_answered(struct core *core, const struct wire_message *message)
         return;
     }
     core->loss.refused = message->code != 0;
+    if (message->code == 0 || message->code == REPLICA_E_BUSY)
+        core->loss.last_copy = false;
     if (message->code && core_has_data(core)) { /* a detach: nothing has happened */
         core->loss.phase = LOSS_NONE;
         return;
@@ -126,8 +118,6 @@ void loss_disk_answered(struct core *core, const struct wire_message *message)
         return;
     }
     core->loss.phase = LOSS_NONE;
-    if (!core_has_data(core))
-        loss_disk_taken(core);
     core_log(core, LOG_LEVEL_WARNING, "going on without a disk, through %s",
              core->config.peer_node);
 }

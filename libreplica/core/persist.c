@@ -26,6 +26,11 @@ bool persist_super_due(const struct core *core, uint64_t ticket)
     return core->persist.super_done >= ticket;
 }
 
+bool persist_super_idle(const struct core *core)
+{
+    return !core->persist.super_busy && core->persist.super_wanted <= core->persist.super_writing;
+}
+
 uint64_t persist_bitmap(struct core *core)
 {
     core->persist.pass_wanted =

@@ -424,6 +424,14 @@ static bool seen_same(const struct seen *a, const struct seen *b)
            a->epoch == b->epoch && a->current == b->current && a->size == b->size;
 }
 
+/* It has answered all, and has been marked if that works. Looked at in every step: an idle node may
+ * not have another event, and `attach` waits. */
+static bool failed_disk_is_over(const struct core *core)
+{
+    return core->disk == REPLICA_DISK_FAILED && core->local_pending == 0 &&
+           (core->persist.dead || persist_super_idle(core)) && !MUTANT(failed_disk_stays);
+}
+
 void replica_step(struct core *core, const struct event *event, struct actions *actions)
 {
     struct seen seen;
@@ -435,9 +443,10 @@ void replica_step(struct core *core, const struct event *event, struct actions *
     liveness_look_at_disk(core);
     dispatch(core, event);
     pump(core);
-    /* Here and not with the next event: an idle node may not have one, and `attach` waits. */
-    if (core->disk == REPLICA_DISK_FAILED && core->local_pending == 0 && !MUTANT(failed_disk_stays))
+    if (failed_disk_is_over(core)) {
         core->disk = REPLICA_DISK_DISKLESS;
+        core->persist.dead = true; /* another disk may be there by now */
+    }
     seen = look(core);
     if (!seen_same(&seen, &core->seen)) {
         core->seen = seen;

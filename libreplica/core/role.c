@@ -398,16 +398,20 @@ static void answer_uuid(struct core *core, uint64_t tag, int code)
     answer->code = code;
 }
 
+/* Busy: the data are all here, and it is not the moment. */
+static int may_take_over(const struct core *core)
+{
+    if (core->peer_role != REPLICA_ROLE_PRIMARY || core->disk != REPLICA_DISK_UPTODATE)
+        return REPLICA_E_NOT_UPTODATE;
+    return core->session.side == SYNC_TARGET || core->grant.type ? REPLICA_E_BUSY : 0;
+}
+
 static int may_take_uuid(const struct core *core, const struct wire_message *message)
 {
     bool clear = message->flags & CORE_UUID_CLEAR;
 
     if (message->flags & CORE_UUID_DISK_LOST)
-        return core->peer_role == REPLICA_ROLE_PRIMARY && core->disk == REPLICA_DISK_UPTODATE &&
-                       core->session.side != SYNC_TARGET && !core->grant.type
-                   ? 0
-                   : REPLICA_E_NOT_UPTODATE;
-
+        return may_take_over(core);
     if (core->grant.type || core->command.phase == COMMAND_UUID_PERSIST ||
         core->command.phase == COMMAND_PROMOTE_ASK ||
         core->command.phase == COMMAND_PROMOTE_HANDOVER ||

@@ -286,7 +286,7 @@ static void verdict_live_on(struct core *core)
         verdict_prepare(core);
         return;
     }
-    loss_disk_taken(core); /* the answer was lost with the link */
+    core->loss.last_copy = false; /* the answer may have been lost with the link */
     core->super.epoch = common_epoch(core);
     core->session.ticket = 0; /* nowhere to write it; the peer does */
     core->session.phase = SESSION_PREPARE;

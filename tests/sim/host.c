@@ -417,9 +417,10 @@ void host_event(struct sim_host *host, struct event *event)
     core_status(host->core, &host->status);
     oracle_stepped(host, &before);
     grow_stepped(host);
-    if (actions.count == 0)
-        return;
-    oracle_paced(host, list, actions.count);
-    host_act_all(host, actions.count);
-    host_drained(host);
+    if (actions.count > 0) {
+        oracle_paced(host, list, actions.count);
+        host_act_all(host, actions.count);
+        host_drained(host);
+    }
+    oracle_acted(host);
 }

@@ -11,7 +11,7 @@
  * verify  oracle_stepped        finds a difference only where a bit was flipped
  * P6      oracle_answered       a demotion is on disk when it is answered
  * detach  oracle_answered       nothing is under way any more
- * attach  oracle_stepped        a disk that has failed can be attached when it has answered all
+ * attach  oracle_acted          a disk that has failed can be attached when it has answered all
  */
 #include <string.h>
 
@@ -377,9 +377,6 @@ void oracle_stepped(struct sim_host *host, const struct core_status *before)
     if (now->verify_differs_bytes > before->verify_differs_bytes && !world->flipped)
         sim_violation(world, "verify", "%c: finds a difference of %llu bytes that is none",
                       'A' + host->index, (unsigned long long)now->verify_differs_bytes);
-    if (now->disk == REPLICA_DISK_FAILED && now->local_pending == 0)
-        sim_violation(world, "attach", "%c: its disk has failed and owes nothing, and is not gone",
-                      'A' + host->index);
     oracle_roles(host);
     oracle_says_so(host, before);
     oracle_paused(host);
@@ -472,6 +469,15 @@ void oracle_answered(struct sim_host *host, enum command_kind kind)
     if (kind == COMMAND_DETACH && !world->profile.disk_timeout &&
         (host->disk.in_flight || host->meta.in_flight))
         sim_violation(world, "detach", "%c: detach is answered while I/O is under way",
+                      'A' + host->index);
+}
+
+void oracle_acted(const struct sim_host *host)
+{
+    if (host->status.disk == REPLICA_DISK_FAILED && host->status.local_pending == 0 &&
+        host->meta.in_flight == 0)
+        sim_violation(host->world, "attach",
+                      "%c: its disk has failed and owes nothing, and is not gone",
                       'A' + host->index);
 }
 

@@ -540,6 +540,7 @@ void oracle_paced(struct sim_host *host, const struct action *list, uint32_t cou
 void oracle_answered(struct sim_host *host, enum command_kind kind);
 /* After each step: roles, directions, limits. `before` is the status before it. */
 void oracle_stepped(struct sim_host *host, const struct core_status *before);
+void oracle_acted(const struct sim_host *host); /* what the step asked for is under way */
 /* Equal where they have to be; `strict`: nothing is under way, so everywhere. */
 void oracle_compare(struct sim_world *world, bool strict);
 void oracle_finish(struct sim_world *world);

@@ -341,6 +341,21 @@ START_TEST(test_unheard_takeover)
 }
 END_TEST
 
+/* A new disk may be in the place of the one that failed: nothing is written to it until it is
+ * attached. */
+START_TEST(test_failed_disk_is_left_alone)
+{
+    struct pair *pair = diskless();
+    struct pair_node *a = &pair->node[PAIR_A];
+
+    memset(a->meta, 0x55, a->meta_bytes);
+    ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_DEMOTE, 0), 0);
+    for (uint64_t i = 0; i < a->meta_bytes; i++)
+        ck_assert_uint_eq(a->meta[i], 0x55);
+    pair_free(pair);
+}
+END_TEST
+
 /* The disk of a Secondary fails, and the last that it was asked for ends after all else has: it is
  * gone then, and not with an event that may never come. */
 START_TEST(test_failed_disk_is_gone)
@@ -588,8 +603,9 @@ END_TEST
 UNIT_MAIN("core attach", test_read_after_sync, test_read_after_error,
           test_no_handover_before_the_flush, test_attach_fails_in_the_log,
           test_logged_on_the_old_disk, test_write_over_a_reconnect, test_last_copy,
-          test_invalidated_as_it_fails, test_unheard_takeover, test_failed_disk_is_gone,
-          test_no_confirm_after_the_demotion, test_no_grant_while_attaching,
-          test_the_only_disk_stays, test_lives_on_after_the_link, test_lives_on_after_the_process,
-          test_lives_on_after_the_operator, test_does_not_live_on_elsewhere,
-          test_does_not_live_on_in_the_past, test_no_attach_while_connecting)
+          test_invalidated_as_it_fails, test_unheard_takeover, test_failed_disk_is_left_alone,
+          test_failed_disk_is_gone, test_no_confirm_after_the_demotion,
+          test_no_grant_while_attaching, test_the_only_disk_stays, test_lives_on_after_the_link,
+          test_lives_on_after_the_process, test_lives_on_after_the_operator,
+          test_does_not_live_on_elsewhere, test_does_not_live_on_in_the_past,
+          test_no_attach_while_connecting)

@@ -96,7 +96,7 @@ START_TEST(test_primary_disk_fails)
 }
 END_TEST
 
-/* The disk comes back with the process: it can only be a target, in full. */
+/* The disk comes back with the process: it can only be a target, in full, of one that is good. */
 START_TEST(test_failed_disk_returns)
 {
     struct pair *pair = primary();
@@ -109,7 +109,7 @@ START_TEST(test_failed_disk_returns)
     pair_crash(pair, PAIR_A);
     pair->node[PAIR_A].fail_write = 0;
     pair_attach(pair, PAIR_A);
-    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_INCONSISTENT);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_OUTDATED);
     ck_assert_int_eq(pair_command(pair, PAIR_A, COMMAND_CONNECT, 0), 0);
     pair_advance(pair, 30ull * PAIR_SECOND);
     ck_assert_int_eq(pair_status(pair, PAIR_A).disk, REPLICA_DISK_UPTODATE);
