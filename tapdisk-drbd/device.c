@@ -254,7 +254,13 @@ static void hold(struct device *device, const char *text)
     enter(device, DEVICE_HELD);
 }
 
-/* The dead process's event channels come free when the kernel has ended it. */
+/* The dead process's event channels come free when the kernel has ended it; memory, descriptors
+ * and XenStore may be there again too. */
+static bool may_pass(int code)
+{
+    return code == REPLICA_E_BUSY || code == REPLICA_E_MEMORY || code == REPLICA_E_SYSTEM;
+}
+
 static void resume(struct device *device)
 {
     struct replica_error error = {0};
@@ -267,7 +273,7 @@ static void resume(struct device *device)
         return;
     }
     code = map_and_bind(device, true, &error);
-    if (code == REPLICA_E_BUSY) {
+    if (may_pass(code)) {
         if (device_now(device) >= device->since + BIND_WAIT)
             device_problem(device, error.text);
         device_look_by(device, device_now(device) + RETRY);

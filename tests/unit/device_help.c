@@ -181,6 +181,23 @@ void works(struct front *front)
     ck_assert_int_eq(response.status, 0);
 }
 
+void frontend_closes(void)
+{
+    put(FRONT, "state", "6");
+    turns(2);
+    pass(SECOND / 10);
+    expect_node(BACK, "state", "6");
+}
+
+void toolstack_removes(bool force)
+{
+    if (force)
+        fake_store_write(FRONT, NULL);
+    put(BACK, "online", "0");
+    put(BACK, "state", "5");
+    turns(3);
+}
+
 struct plane_usage usage(void)
 {
     struct plane_usage now;

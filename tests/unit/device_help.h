@@ -44,6 +44,9 @@ void add_works(const char *path);
 void frontend_publishes(const char *path, struct front *front, unsigned domain);
 void connect_all(struct front *front);
 void works(struct front *front);
+/* Our end follows once its rings have been quiet for a moment. */
+void frontend_closes(void);
+void toolstack_removes(bool force);
 struct plane_usage usage(void);
 /* A group of tests with setup and teardown. */
 TCase *group(Suite *suite, const char *name);
