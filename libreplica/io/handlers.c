@@ -145,10 +145,16 @@ static void run_over(void *argument, uint32_t events)
     handlers->done(handlers->argument, handler, serial, status);
 }
 
-/* The child gets no signal mask and no descriptor of ours but the log's (standard error). */
+/* The child gets no signal mask and no descriptor of ours but the log's (standard error), and is
+ * not spared by the OOM killer as this process is. */
 static int spawn(const char *script, char **environment, pid_t *pid)
 {
-    char *const arguments[] = {"sh", "-c", (char *)(uintptr_t)script, NULL};
+    char *const arguments[] = {"sh",
+                               "-c",
+                               "{ echo 0 >/proc/self/oom_score_adj; } 2>/dev/null; eval \"$1\"",
+                               "sh",
+                               (char *)(uintptr_t)script,
+                               NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none, all;

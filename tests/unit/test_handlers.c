@@ -76,6 +76,18 @@ START_TEST(test_surroundings)
 }
 END_TEST
 
+/* This process is spared; a script that takes all the memory is not. */
+START_TEST(test_oom_score)
+{
+    FILE *file = fopen("/proc/self/oom_score_adj", "w");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_gt(fprintf(file, "300"), 0); /* less needs a privilege */
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(run("test \"$(cat /proc/self/oom_score_adj)\" = 0"), 0);
+}
+END_TEST
+
 /* Of two that end in one turn the later one was asked for last, whichever ends first: nobody waits
  * for the other's answer. */
 START_TEST(test_two_in_a_turn)
@@ -104,6 +116,7 @@ int main(void)
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_add_test(all, test_status);
     tcase_add_test(all, test_surroundings);
+    tcase_add_test(all, test_oom_score);
     tcase_add_test(all, test_two_in_a_turn);
     suite_add_tcase(suite, all);
     return io_help_main(suite);
