@@ -404,6 +404,11 @@ static void run_demoted_diskless(struct sim_world *world)
     host_command(primary, COMMAND_DEMOTE, 0);
     if (!expect(world, both_secondary, SECOND, "the demotion"))
         return;
+    if (sim_chance(world, 2)) { /* a new disk, which could not flush alone either */
+        world_create_metadata(primary, 0);
+        disk_reset(primary, 1);
+        oracle_abandoned(primary);
+    }
     host_command(primary, COMMAND_ATTACH, 0);
     if (!expect(world, syncing, 10 * SECOND, "the resync of the disk that failed"))
         return;
