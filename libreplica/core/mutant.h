@@ -267,7 +267,6 @@
     /* resize.c */                                                                                \
     X(size_before_follower, "a new size counts before the follower has it on disk")               \
     X(stale_is_clean, "--assume-clean leaves the places of the old metadata as they are")         \
-    X(switching_is_uptodate, "a follower that takes a new size counts as having its contents")    \
     X(resize_forgotten, "a leader whose disk fails takes no answer of its follower any more")     \
     X(follower_uptodate, "a follower calls itself UpToDate before it has the new area")           \
     /* handshake.c, resize.c */                                                                   \

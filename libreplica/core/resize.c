@@ -151,7 +151,7 @@ static void both_grown(struct core *core, enum sync_side side)
 static void commit(struct core *core)
 {
     core->resize.phase = RESIZE_COMMIT;
-    if (core->resize.marked_end > core->size && !MUTANT(switching_is_uptodate))
+    if (core->resize.marked_end > core->size)
         core->peer_disk = REPLICA_DISK_INCONSISTENT;
     if (MUTANT(size_before_follower))
         take_size(core);
