@@ -118,6 +118,9 @@ void replica_close(struct replica *replica);
 const char *replica_resource(const struct replica *replica);
 const char *replica_run_dir(const struct replica *replica);
 uint64_t replica_size(const struct replica *replica); /* bytes, multiple of REPLICA_BLOCK_BYTES */
+/* A discard frees room on this node's disk. Else it is carried out all the same, as zeroes that are
+ * written: a client should not offer it, for who discards a whole disk expects it to be cheap. */
+bool replica_discards(const struct replica *replica);
 
 /* ---- guest I/O ------------------------------------------------------------------------------ */
 

@@ -465,7 +465,7 @@ static void act_until_settled(struct device *device)
 bool device_look(struct device *device)
 {
     struct nodes_backend nodes;
-    int code = nodes_read_backend(device->host->xenbus, device->place.path, &nodes);
+    int code = device_read_nodes(device->host, device->place.path, &nodes);
 
     device->deadline = UINT64_MAX;
     if (code == REPLICA_E_SYSTEM) {
@@ -529,7 +529,7 @@ int device_new(struct device **device, const struct device_host *host,
     made->host = host;
     made->place = *place;
     (void)snprintf(made->name, sizeof made->name, "%u/%u", place->domain, place->device);
-    code = nodes_read_backend(host->xenbus, place->path, &made->nodes);
+    code = device_read_nodes(host, place->path, &made->nodes);
     if (code)
         goto fail;
     length = snprintf(made->frontend_state, sizeof made->frontend_state, "%s/state",

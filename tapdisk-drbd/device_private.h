@@ -60,6 +60,18 @@ static inline void device_look_by(struct device *device, uint64_t at)
         device->deadline = at;
 }
 
+/* A discard that the disk has not is written as zeroes: the toolstack may allow it, we do not.
+ * Errors: as nodes_read_backend. */
+static inline int device_read_nodes(const struct device_host *host, const char *path,
+                                    struct nodes_backend *nodes)
+{
+    int code = nodes_read_backend(host->xenbus, path, nodes);
+
+    if (code == 0)
+        nodes->discard &= replica_discards(host->replica);
+    return code;
+}
+
 /* Said once: a guest may make it happen as often as it likes. */
 void device_problem(struct device *device, const char *text);
 /* The toolstack wants it gone. */

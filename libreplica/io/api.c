@@ -278,6 +278,11 @@ uint64_t replica_size(const struct replica *replica)
     return status.data_bytes;
 }
 
+bool replica_discards(const struct replica *replica)
+{
+    return replica->disk && disk_frees(replica->disk);
+}
+
 void replica_status(const struct replica *replica, struct replica_status *status)
 {
     struct core_status core;

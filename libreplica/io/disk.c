@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "libreplica/core/err.h"
+#include "queue_limits.h"
 
 enum { ZERO_CHUNK_BYTES = REPLICA_REQUEST_BYTES_MAX, PROBE_BYTES = 4096, UNIT_BYTES_MAX = 65536 };
 
@@ -44,7 +45,7 @@ struct disk {
     struct log_limit complaints;
     char path[512];
     int fd;
-    bool direct, block_device;
+    bool direct, block_device, frees;
     bool no_punch, no_zero_range; /* learnt from a refusal */
     uint32_t unit;
     uint64_t bytes;
@@ -125,12 +126,14 @@ static int claim_and_measure(struct disk *disk, struct replica_error *error)
                            strerror(errno));
         disk->bytes = bytes;
         disk->unit = (uint32_t)sector;
+        disk->frees = queue_limits_discard(QUEUE_LIMITS_SYSFS, status.st_rdev);
     } else if (S_ISREG(status.st_mode)) {
         int code = lock_file(disk, error);
         if (code != 0)
             return code;
         disk->bytes = (uint64_t)status.st_size;
         disk->unit = REPLICA_SECTOR_BYTES;
+        disk->frees = true;
     } else {
         return err_set(error, REPLICA_E_INVALID, "%s is neither a block device nor a file",
                        disk->path);
@@ -247,6 +250,11 @@ uint64_t disk_bytes(const struct disk *disk)
 uint32_t disk_alignment(const struct disk *disk)
 {
     return disk->unit;
+}
+
+bool disk_frees(const struct disk *disk)
+{
+    return disk->frees && !disk->no_punch;
 }
 
 bool disk_is_direct(const struct disk *disk)

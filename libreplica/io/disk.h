@@ -51,6 +51,8 @@ int disk_measure(struct disk *disk, struct replica_error *error);
 uint64_t disk_bytes(const struct disk *disk);
 uint32_t disk_alignment(const struct disk *disk); /* what the device wants, bytes */
 bool disk_is_direct(const struct disk *disk);
+/* A discard frees room; else it is written as zeroes. A file counts as such until it refuses. */
+bool disk_frees(const struct disk *disk);
 int disk_descriptor(const struct disk *disk); /* for create-md, which needs no loop */
 unsigned disk_in_flight(const struct disk *disk);
 

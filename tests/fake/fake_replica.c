@@ -14,7 +14,7 @@ struct replica {
     enum replica_role role;
     enum replica_connection connection;
     uint64_t shuffle;
-    bool hold;
+    bool hold, no_discard;
     unsigned fail_after;
     int fail_code;
     uint32_t pool_used;
@@ -90,6 +90,16 @@ const char *replica_resource(const struct replica *replica)
 uint64_t replica_size(const struct replica *replica)
 {
     return replica->settings.size;
+}
+
+bool replica_discards(const struct replica *replica)
+{
+    return !replica->no_discard;
+}
+
+void fake_replica_no_discard(struct replica *replica)
+{
+    replica->no_discard = true;
 }
 
 void replica_status(const struct replica *replica, struct replica_status *status)

@@ -32,6 +32,9 @@ void fake_replica_observe(struct replica *replica,
 /* The `after`th request from now on, and all later ones, end with this code; 0: none. */
 void fake_replica_fail(struct replica *replica, unsigned after, int code);
 
+/* A discard frees nothing on this disk. */
+void fake_replica_no_discard(struct replica *replica);
+
 /* Another limit for what replica_buffer_get gives out. */
 void fake_replica_pool(struct replica *replica, uint32_t bytes);
 

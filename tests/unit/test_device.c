@@ -99,6 +99,28 @@ START_TEST(read_only_says_so_and_discard_can_be_forbidden)
 }
 END_TEST
 
+/* Its mkfs would write the whole disk full of zeroes, on both hosts. */
+START_TEST(discard_that_frees_nothing_is_not_offered)
+{
+    struct front_response response;
+    struct front front;
+
+    fake_replica_no_discard(replica);
+    toolstack_makes(BACK, FRONT, 7, "vm1", "w");
+    turns(2);
+    expect_node(BACK, "feature-discard", "0");
+    add_works(BACK);
+    frontend_publishes(FRONT, &front, 7);
+    expect_node(BACK, "state", "4");
+    expect_node(BACK, "feature-discard", "0");
+    front_put_discard(&front, 1, 0, SECTORS, 0);
+    front_push(&front, true);
+    turns(4);
+    ck_assert(front_take(&front, &response));
+    ck_assert_int_eq(response.status, BLKIF_UNSUPPORTED);
+}
+END_TEST
+
 START_TEST(promotion_refused_is_the_answer)
 {
     const struct replica_control_request *request;
@@ -301,6 +323,7 @@ static void add_coming(Suite *suite)
     tcase_add_test(tcase, only_our_nodes);
     tcase_add_loop_test(tcase, frontend_ahead_of_us, 0, 2);
     tcase_add_test(tcase, read_only_says_so_and_discard_can_be_forbidden);
+    tcase_add_test(tcase, discard_that_frees_nothing_is_not_offered);
     tcase_add_test(tcase, promotion_refused_is_the_answer);
     tcase_add_test(tcase, second_writer_is_refused_reader_is_not);
     tcase_add_test(tcase, slow_promotion);

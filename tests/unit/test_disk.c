@@ -3,12 +3,14 @@
 #include "io_help.h"
 #include "libreplica/io/disk.h"
 #include "libreplica/io/metastore.h"
+#include "libreplica/io/queue_limits.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -214,6 +216,61 @@ START_TEST(test_discard)
 END_TEST
 
 /* Beyond the end: the error of a device that shrank, from the loop. */
+static void queue_says(const char *queue, const char *name, const char *value)
+{
+    char path[256];
+    FILE *file;
+
+    (void)snprintf(path, sizeof path, "%s/%s", queue, name);
+    file = fopen(path, "we");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_gt(fprintf(file, "%s\n", value), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static void queue_forgets(const char *queue, const char *name)
+{
+    char path[256];
+
+    (void)snprintf(path, sizeof path, "%s/%s", queue, name);
+    ck_assert_int_eq(unlink(path), 0);
+}
+
+/* sysfs has a directory for each device, and a partition's stands in that of its disk. */
+START_TEST(test_discard_frees)
+{
+    char disk_at[128], queue[160], part[160], link_to_disk[160], link_to_part[160];
+    const struct {
+        const char *discard, *zeroes;
+        bool frees;
+    } cases[] = {{"0", "0", false},
+                 {"0", "4194304", false},
+                 {"2147450880", "0", false},
+                 {"2147450880", "2147450880", true}};
+
+    ck_assert(disk_frees(disk)); /* a file */
+    disk_pretend(disk, 512, true);
+    ck_assert(!disk_frees(disk));
+    (void)snprintf(disk_at, sizeof disk_at, "%s/sda", help.directory);
+    (void)snprintf(queue, sizeof queue, "%s/queue", disk_at);
+    (void)snprintf(part, sizeof part, "%s/sda1", disk_at);
+    (void)snprintf(link_to_disk, sizeof link_to_disk, "%s/8:0", help.directory);
+    (void)snprintf(link_to_part, sizeof link_to_part, "%s/8:1", help.directory);
+    ck_assert(!queue_limits_discard(help.directory, makedev(8, 0)));
+    ck_assert(mkdir(disk_at, 0700) == 0 && mkdir(queue, 0700) == 0 && mkdir(part, 0700) == 0);
+    ck_assert(symlink("sda", link_to_disk) == 0 && symlink("sda/sda1", link_to_part) == 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        queue_says(queue, "discard_max_bytes", cases[i].discard);
+        queue_says(queue, "write_zeroes_max_bytes", cases[i].zeroes);
+        ck_assert_int_eq(queue_limits_discard(help.directory, makedev(8, 0)), cases[i].frees);
+        ck_assert_int_eq(queue_limits_discard(help.directory, makedev(8, 1)), cases[i].frees);
+    }
+    queue_forgets(queue, "discard_max_bytes");
+    queue_forgets(queue, "write_zeroes_max_bytes");
+    ck_assert(rmdir(queue) == 0 && rmdir(part) == 0 && rmdir(disk_at) == 0);
+}
+END_TEST
+
 START_TEST(test_past_the_end)
 {
     ck_assert_int_eq(run(0, REPLICA_OP_READ, DISK_BYTES, 4096), REPLICA_E_IO);
@@ -291,6 +348,7 @@ int main(void)
     tcase_add_loop_test(all, test_random, 0, 5);
     tcase_add_test(all, test_neighbours);
     tcase_add_test(all, test_discard);
+    tcase_add_test(all, test_discard_frees);
     tcase_add_test(all, test_past_the_end);
     tcase_add_loop_test(all, test_metastore, 0, 2);
     suite_add_tcase(suite, all);
