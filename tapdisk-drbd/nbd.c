@@ -29,6 +29,7 @@ void nbd_export_describe(const struct nbd *nbd, struct nbd_export *export)
 {
     *export = (struct nbd_export){.name = replica_resource(nbd->replica),
                                   .size = replica_size(nbd->replica),
+                                  .discards = replica_discards(nbd->replica),
                                   .closing = nbd->stopped};
     if (nbd->stopped)
         export->refusal = "the resource is going down";

@@ -128,11 +128,14 @@ static void answer_text(const struct nbd_negotiation *negotiation, struct bytes_
     bytes_put_raw(out, text, length);
 }
 
-static uint16_t export_flags(const struct nbd_negotiation *negotiation)
+static uint16_t export_flags(const struct nbd_negotiation *negotiation,
+                             const struct nbd_export *export)
 {
-    unsigned flags = EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH | EXPORT_SEND_FUA | EXPORT_SEND_TRIM |
+    unsigned flags = EXPORT_HAS_FLAGS | EXPORT_SEND_FLUSH | EXPORT_SEND_FUA |
                      EXPORT_SEND_WRITE_ZEROES | EXPORT_CAN_MULTI_CONN;
 
+    if (export->discards)
+        flags |= EXPORT_SEND_TRIM;
     if (negotiation->structured)
         flags |= EXPORT_SEND_DF;
     return (uint16_t)flags;
@@ -154,7 +157,7 @@ static void option_export_name(struct nbd_negotiation *negotiation, const struct
         return;
     }
     put64(out, export->size);
-    put16(out, export_flags(negotiation));
+    put16(out, export_flags(negotiation, export));
     if (!negotiation->no_zeroes)
         bytes_put_raw(out, zeroes, sizeof zeroes);
     negotiation->stage = NBD_STAGE_TRANSMISSION;
@@ -179,7 +182,7 @@ static void answer_infos(const struct nbd_negotiation *negotiation, const struct
     answer_head(negotiation, out, REP_INFO, 12);
     put16(out, INFO_EXPORT);
     put64(out, export->size);
-    put16(out, export_flags(negotiation));
+    put16(out, export_flags(negotiation, export));
     answer_head(negotiation, out, REP_INFO, 14);
     put16(out, INFO_BLOCK_SIZE);
     put32(out, NBD_BLOCK_MIN);

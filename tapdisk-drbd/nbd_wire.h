@@ -44,6 +44,7 @@ enum nbd_error {
 struct nbd_export {
     const char *name;    /* the default export (empty name) is the same one */
     uint64_t size;       /* bytes */
+    bool discards;       /* a trim frees room, it is not zeroes that are written */
     const char *refusal; /* NULL: served. Else one line: why not, and what to do */
     bool closing;        /* with a refusal: the server is ending, do not come back */
 };

@@ -278,6 +278,26 @@ START_TEST(zeroes_and_trim)
 }
 END_TEST
 
+/* It works, for who asks all the same. */
+START_TEST(trim_that_frees_nothing_is_not_offered)
+{
+    enum { SEND_TRIM = 1 << 5 };
+    uint8_t data[64];
+    int fd = client_greeted();
+
+    if (_i)
+        fake_replica_no_discard(replica);
+    send_option(fd, 7, "\0\0\0\3vm1\0\0", 9);
+    ck_assert_uint_eq(receive_answer(fd, data, sizeof data), 3);
+    ck_assert_uint_eq(get(data + 10, 2) & SEND_TRIM, _i ? 0 : SEND_TRIM);
+    ck_assert_uint_eq(receive_answer(fd, data, sizeof data), 3);
+    ck_assert_uint_eq(receive_answer(fd, data, sizeof data), 1);
+    send_request(fd, NBD_CMD_TRIM, 0, 1, 0, DISK_BYTES);
+    ck_assert_uint_eq(receive_simple(fd, 1), 0);
+    (void)close(fd);
+}
+END_TEST
+
 START_TEST(disconnect_lets_requests_finish)
 {
     uint8_t data[4096];
@@ -432,6 +452,7 @@ int main(void)
     tcase_add_test(io, part_of_a_long_write_fails);
     tcase_add_loop_test(io, part_of_a_long_read_fails, 0, 2);
     tcase_add_test(io, zeroes_and_trim);
+    tcase_add_loop_test(io, trim_that_frees_nothing_is_not_offered, 0, 2);
     suite_add_tcase(suite, io);
     tcase_add_test(life, disconnect_lets_requests_finish);
     tcase_add_loop_test(life, vanished_client_leaves_nothing, 0, 2);

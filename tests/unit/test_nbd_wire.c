@@ -7,7 +7,7 @@
 #include "libreplica/words.h"
 #include "tapdisk-drbd/nbd_wire.h"
 
-static const struct nbd_export served = {.name = "vm1", .size = 1 << 30};
+static const struct nbd_export served = {.name = "vm1", .size = 1 << 30, .discards = true};
 static const struct nbd_export refused = {.name = "vm1", .size = 1 << 30, .refusal = "not Primary"};
 
 struct talk {
