@@ -59,8 +59,7 @@ static const enum device_act table[DEVICE_STATE_COUNT][XENBUS_STATE_COUNT] = {
     [DEVICE_RESUMING] = {FINISH, FINISH, STAY, RESUME, RESUME, CLOSE, FINISH, STAY, STAY},
 };
 
-/* ---- small things
- * --------------------------------------------------------------------------------- */
+/* ---- small things ---------------------------------------------------------------------------- */
 
 const struct device_place *device_place(const struct device *device)
 {
@@ -101,8 +100,7 @@ void device_problem(struct device *device, const char *text)
     replica_log(device->host->replica, LOG_WARNING, "vbd %s: %s", device->name, text);
 }
 
-/* ---- offering
- * ------------------------------------------------------------------------------------- */
+/* ---- offering -------------------------------------------------------------------------------- */
 
 /* True: xen-blkback does not have it, and will not get it behind our back. */
 static bool is_ours_now(struct device *device)
@@ -142,8 +140,7 @@ static void offer(struct device *device)
     enter(device, DEVICE_OFFERED);
 }
 
-/* ---- connecting
- * ----------------------------------------------------------------------------------- */
+/* ---- connecting ------------------------------------------------------------------------------ */
 
 static void log_connected(const struct device *device, const struct vbd_parameters *parameters)
 {
@@ -239,8 +236,7 @@ static void connect_vbd(struct device *device)
     enter(device, DEVICE_CONNECTED);
 }
 
-/* ---- taking up what another process left
- * --------------------------------------------------------- */
+/* ---- taking up what another process left ----------------------------------------------------- */
 
 static void hold(struct device *device, const char *text)
 {
@@ -291,8 +287,7 @@ static void resume(struct device *device)
     enter(device, DEVICE_CONNECTED);
 }
 
-/* ---- closing
- * --------------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
 static void let_go(struct device *device)
 {
@@ -403,8 +398,7 @@ bool device_is_writable(const struct device *device)
 {
     return !device->nodes.read_only;
 }
-/* ---- the look
- * --------------------------------------------------------------------------------------- */
+/* ---- the look -------------------------------------------------------------------------------- */
 
 static void act(struct device *device, enum xenbus_state frontend)
 {
@@ -496,8 +490,7 @@ uint64_t device_deadline(const struct device *device)
     return device->deadline;
 }
 
-/* ---- beginning and end
- * -------------------------------------------------------------------------------- */
+/* ---- beginning and end ----------------------------------------------------------------------- */
 
 /* A vbd that another process has served: its hotplug script will not run another time. */
 static void take_over_from_the_dead(struct device *device)
@@ -516,6 +509,10 @@ static void take_over_from_the_dead(struct device *device)
         else
             hold(device, "there is no record of the requests that it had not answered");
     }
+    /* The guest closed it, and may come again: a toolstack that is done with it says so. */
+    if (device->nodes.state == XENBUS_CLOSING &&
+        (frontend == XENBUS_INITIALISING || frontend >= XENBUS_CLOSING))
+        device->written = XENBUS_CLOSING;
 }
 
 int device_new(struct device **device, const struct device_host *host,

@@ -283,6 +283,36 @@ START_TEST(next_process_finishes_a_removal)
 }
 END_TEST
 
+/* It was the guest that closed, for its next kernel: the vbd stays, for that one to connect to. */
+START_TEST(next_process_finds_a_frontend_that_closes)
+{
+    struct front front;
+    struct xenside *old;
+
+    connect_all(&front);
+    put(FRONT, "state", "5");
+    turns(2);
+    expect_node(BACK, "state", "5");
+    old = next_process();
+    if (_i)
+        put(FRONT, "state", "6");
+    open_xen();
+    turns(3);
+    if (!_i)
+        frontend_closes();
+    expect_node(BACK, "state", "6");
+    put(FRONT, "state", "1");
+    turns(2);
+    expect_node(BACK, "state", "2");
+    frontend_publishes(FRONT, &front, 7);
+    expect_node(BACK, "state", "4");
+    works(&front);
+    toolstack_removes(true);
+    expect_node(BACK, "state", "6");
+    xenside_close(old);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("device process");
@@ -297,6 +327,7 @@ int main(void)
     tcase_add_loop_test(tcase, next_process_holds_a_live_ring, 0, 4);
     tcase_add_test(tcase, next_process_goes_on_with_an_added_vbd);
     tcase_add_test(tcase, next_process_waits_with_a_vbd_that_has_no_ring);
+    tcase_add_loop_test(tcase, next_process_finds_a_frontend_that_closes, 0, 2);
     tcase_add_test(tcase, next_process_finishes_a_removal);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
