@@ -215,7 +215,6 @@ START_TEST(test_discard)
 }
 END_TEST
 
-/* Beyond the end: the error of a device that shrank, from the loop. */
 static void queue_says(const char *queue, const char *name, const char *value)
 {
     char path[256];
@@ -271,6 +270,7 @@ START_TEST(test_discard_frees)
 }
 END_TEST
 
+/* Beyond the end: the error of a device that shrank, from the loop. */
 START_TEST(test_past_the_end)
 {
     ck_assert_int_eq(run(0, REPLICA_OP_READ, DISK_BYTES, 4096), REPLICA_E_IO);
