@@ -8,8 +8,9 @@
  * one unit without overlapping only if both are unaligned, so the lane alone keeps them from
  * undoing each other; mixing in the page cache would not.
  *
- * Zeroes. Discard punches a hole, write-zeroes zeroes the range, by fallocate(2), which leaves
- * zeroes on files and devices alike. Where that cannot be, the range is zeroed, or zeroes written.
+ * Zeroes. Discard punches a hole, write-zeroes zeroes the range, by fallocate(2). Where that cannot
+ * be, zeroes are written; for a discard only where something else is found by a look, in the lane:
+ * a thin volume cannot punch, and where it holds nothing a resync of zeroes must not fill it.
  */
 #include "disk.h"
 
@@ -28,12 +29,12 @@
 #include "queue_limits.h"
 
 enum { ZERO_CHUNK_BYTES = REPLICA_REQUEST_BYTES_MAX, PROBE_BYTES = 4096, UNIT_BYTES_MAX = 65536 };
-
 enum stage {
     STAGE_TRANSFER,   /* plain read or write */
     STAGE_LANE_READ,  /* whole units into the lane's buffer */
     STAGE_LANE_WRITE, /* and merged back */
     STAGE_PUNCH,
+    STAGE_LOOK, /* is it zero already? */
     STAGE_ZERO_RANGE,
     STAGE_ZERO_WRITE,
     STAGE_SYNC
@@ -282,7 +283,9 @@ void disk_pretend(struct disk *disk, uint32_t bytes, bool no_fallocate)
 
 static void lane_start(struct disk_io *io);
 static void lane_leave(struct disk *disk);
+static void lane_enter(struct disk_io *io);
 static void zero_next(struct disk_io *io);
+static void zero_write(struct disk_io *io, uint64_t offset, uint32_t length);
 static void zero_advance(struct disk_io *io);
 
 static bool aligned(const struct disk_io *io)
@@ -389,6 +392,12 @@ static void transfer_over(struct disk_io *io)
         lane_merge(io);
         transfer_start(io, STAGE_LANE_WRITE, true, disk->lane, disk->window, disk->window_bytes);
         return;
+    case STAGE_LOOK:
+        if (memcmp(disk->lane, disk->zeroes, disk->window_bytes) == 0)
+            zero_advance(io);
+        else
+            zero_write(io, disk->window, disk->window_bytes);
+        return;
     case STAGE_LANE_WRITE:
     case STAGE_ZERO_WRITE:
         if (io->op == REPLICA_OP_WRITE)
@@ -479,23 +488,34 @@ static void zero_next(struct disk_io *io)
     uint64_t offset = io->offset + io->finished;
     uint32_t left = io->length - io->finished, whole = left - left % disk->unit;
 
-    if (left == 0) {
-        if (io->durable)
-            sync_start(io);
-        else
-            finish(io, 0);
+    if (left == 0 && io->durable) {
+        sync_start(io);
+    } else if (left == 0) {
+        finish(io, 0);
     } else if (offset % disk->unit != 0 || whole == 0) {
         disk->window = offset - offset % disk->unit;
         disk->window_bytes = disk->unit;
         transfer_start(io, STAGE_LANE_READ, false, disk->lane, disk->window, disk->unit);
     } else if (io->op == REPLICA_OP_DISCARD && !disk->no_punch) {
         fallocate_start(io, STAGE_PUNCH, FALLOC_FL_PUNCH_HOLE, offset, whole);
-    } else if (!disk->no_zero_range) {
-        fallocate_start(io, STAGE_ZERO_RANGE, FALLOC_FL_ZERO_RANGE, offset, whole);
+    } else if (io->op == REPLICA_OP_DISCARD && disk->lane_first != io) {
+        lane_enter(io); /* comes back here in its turn */
+    } else if (io->op == REPLICA_OP_DISCARD) {
+        disk->window = offset;
+        disk->window_bytes = whole < ZERO_CHUNK_BYTES ? whole : ZERO_CHUNK_BYTES;
+        transfer_start(io, STAGE_LOOK, false, disk->lane, offset, disk->window_bytes);
     } else {
-        transfer_start(io, STAGE_ZERO_WRITE, true, disk->zeroes, offset,
-                       whole < ZERO_CHUNK_BYTES ? whole : ZERO_CHUNK_BYTES);
+        zero_write(io, offset, whole);
     }
+}
+
+static void zero_write(struct disk_io *io, uint64_t offset, uint32_t length)
+{
+    if (!io->disk->no_zero_range)
+        fallocate_start(io, STAGE_ZERO_RANGE, FALLOC_FL_ZERO_RANGE, offset, length);
+    else
+        transfer_start(io, STAGE_ZERO_WRITE, true, io->disk->zeroes, offset,
+                       length < ZERO_CHUNK_BYTES ? length : ZERO_CHUNK_BYTES);
 }
 
 /* A piece was written as zeroes, up to io->place; a unit at the end may reach past the request. */

@@ -215,6 +215,30 @@ START_TEST(test_discard)
 }
 END_TEST
 
+/* Without holes to punch what is zero already stays as it is: unallocated; the rest is zeroed. */
+START_TEST(test_discard_looks_first)
+{
+    struct stat before, after;
+    char path[128];
+
+    (void)snprintf(path, sizeof path, "%s/disk", help.directory);
+    disk_pretend(disk, 512, true);
+    memset(memory, 0x5a, 8192);
+    ck_assert_int_eq(run(0, REPLICA_OP_WRITE, DISK_BYTES / 2, 8192), 0);
+    ck_assert_int_eq(run(0, REPLICA_OP_FLUSH, 0, 0), 0);
+    ck_assert_int_eq(stat(path, &before), 0);
+    for (unsigned slot = 0; slot < SLOTS; slot++) /* several at once, one of them off the units */
+        start(slot, REPLICA_OP_DISCARD, slot * (DISK_BYTES / 2 / SLOTS),
+              DISK_BYTES / 2 / SLOTS - 512 * (slot == 1), slot == 2);
+    io_help_run(&help, idle, NULL);
+    ck_assert_int_eq(stat(path, &after), 0);
+    ck_assert_int_eq(after.st_blocks, before.st_blocks);
+    ck_assert_int_eq(run(0, REPLICA_OP_DISCARD, DISK_BYTES / 2 + 4096, DISK_BYTES / 2 - 4096), 0);
+    memset(model + DISK_BYTES / 2, 0x5a, 4096);
+    compare_all();
+}
+END_TEST
+
 static void queue_says(const char *queue, const char *name, const char *value)
 {
     char path[256];
@@ -348,6 +372,7 @@ int main(void)
     tcase_add_loop_test(all, test_random, 0, 5);
     tcase_add_test(all, test_neighbours);
     tcase_add_test(all, test_discard);
+    tcase_add_test(all, test_discard_looks_first);
     tcase_add_test(all, test_discard_frees);
     tcase_add_test(all, test_past_the_end);
     tcase_add_loop_test(all, test_metastore, 0, 2);
