@@ -140,6 +140,7 @@ void handshake_flushed(struct core *core, uint64_t tag, int code)
 static bool is_acceptable(struct core *core, const struct wire_state *state)
 {
     if (state->role == REPLICA_ROLE_UNKNOWN || state->epoch > EPOCH_MAX ||
+        state->data_bytes % REPLICA_BLOCK_BYTES ||
         state->window_bytes < REPLICA_REQUEST_BYTES_MAX || state->window_requests < 2) {
         session_violation(core, "an impossible STATE");
         return false;

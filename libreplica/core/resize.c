@@ -314,6 +314,10 @@ static void offered(struct core *core, const struct wire_message *message)
                    core->config.peer_node, message->resize.reason);
         return;
     }
+    if ((message->resize.data_bytes | message->resize.marked_end) % REPLICA_BLOCK_BYTES) {
+        session_violation(core, "an impossible new size");
+        return;
+    }
     resize->phase = RESIZE_COPYING;
     if (!core_has_disk(core)) {
         lead_without_disk(core);

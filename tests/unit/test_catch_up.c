@@ -86,4 +86,31 @@ START_TEST(test_down)
 }
 END_TEST
 
-UNIT_MAIN("catch up", test_cannot_catch_up, test_down)
+/* A size that no disk can have is not taken over: a superblock with it is not found again, and an
+ * older one, in the place that the metadata have left, would be. */
+START_TEST(test_impossible_size)
+{
+    struct pair *pair = pair_new_internal(DEVICE_BYTES, 1);
+    uint64_t size = pair_status(pair, PAIR_A).data_bytes;
+    struct wire_message hello = {.type = WIRE_HELLO, .hello = {1, 1, "vm1", "beta", 0, 0}};
+    struct wire_message state = {.type = WIRE_STATE,
+                                 .state = {.data_bytes = size + GROWTH + REPLICA_SECTOR_BYTES,
+                                           .role = REPLICA_ROLE_SECONDARY,
+                                           .disk = REPLICA_DISK_INCONSISTENT,
+                                           .window_bytes = WIRE_WINDOW_BYTES,
+                                           .window_requests = WIRE_WINDOW_REQUESTS}};
+
+    pair_grow(pair, PAIR_A, 3 * GROWTH);
+    pair->node[PAIR_B].hold = HOLD_SEND;
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pair_command(pair, i, COMMAND_CONNECT, 0), 0);
+    pair_forge(pair, PAIR_A, &hello);
+    pair_forge(pair, PAIR_A, &state);
+    pair_run(pair);
+    ck_assert_int_eq(pair_status(pair, PAIR_A).last_link_code, REPLICA_E_PROTOCOL);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).data_bytes, size);
+    pair_free(pair);
+}
+END_TEST
+
+UNIT_MAIN("catch up", test_cannot_catch_up, test_down, test_impossible_size)

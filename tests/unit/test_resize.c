@@ -537,6 +537,27 @@ START_TEST(test_forged)
 }
 END_TEST
 
+/* Nor does the follower lead the leader to a size that no disk can have. */
+START_TEST(test_forged_offer)
+{
+    struct pair *pair = grown_devices(BOTH);
+    uint64_t size = pair_status(pair, PAIR_A).data_bytes;
+    struct wire_message answer = {.type = WIRE_RESIZE_ACK, .tag = (uint64_t)15 << 56 | 1 << 24};
+
+    pair->node[PAIR_A].hold = HOLD_SEND;
+    pair_resize(pair, PAIR_A, 0, 0);
+    pair_run(pair);
+    answer.resize.data_bytes = size + REPLICA_BLOCK_BYTES + REPLICA_SECTOR_BYTES;
+    for (answer.flags = 1; answer.flags <= 3; answer.flags++) { /* PREPARE, COPY, COMMIT */
+        pair_forge(pair, PAIR_A, &answer);
+        pair_run(pair);
+    }
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).data_bytes, size);
+    ck_assert_int_eq(pair->node[PAIR_A].answer_code, REPLICA_E_LINK);
+    pair_free(pair);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("resize");
@@ -559,6 +580,7 @@ int main(void)
     tcase_add_loop_test(tests, test_leader_fails, 0, 2);
     tcase_add_loop_test(tests, test_disk_fails, 0, 8);
     tcase_add_loop_test(tests, test_forged, 0, 16);
+    tcase_add_test(tests, test_forged_offer);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
