@@ -105,8 +105,8 @@ struct verify {
     enum verify_end { VERIFY_RUNS, VERIFY_ENDS_MAP, VERIFY_ENDS_PEER } end;
     uint64_t start, cursor, stop, done_bytes, differs_bytes;
     uint64_t ticket, started, ended_at;
-    uint64_t served_total, served_done; /* of the peer's verification */
-    uint64_t served_ticket;             /* its marks are being written; 0: it goes on */
+    uint64_t served_total, served_done, served_differs; /* of the peer's verification */
+    uint64_t served_ticket; /* its marks are being written; 0: it goes on */
     uint32_t lines;
 };
 

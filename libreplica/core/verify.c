@@ -400,9 +400,9 @@ static bool pump_served(struct core *core)
     verify->served_ticket = 0;
     verify->serving = false;
     core_send(core, WIRE_VERIFY_DONE, NULL)->flags = CORE_VERIFY_ANSWER;
-    core_log(core, verify->differs_bytes ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE,
+    core_log(core, verify->served_differs ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE,
              "verify of %s is over: %" PRIu64 " KiB differ", core->config.peer_node,
-             verify->differs_bytes / 1024);
+             verify->served_differs / 1024);
     return true;
 }
 
@@ -508,12 +508,17 @@ static void mark_asked(struct core *core, const struct wire_message *message)
     persist_bitmap(core);
 }
 
+/* Both nodes may have been told to verify in the same moment: then ours has its own count. */
 static void serve_end(struct core *core, const struct wire_message *message)
 {
-    if (!core->verify.serving)
+    struct verify *verify = &core->verify;
+
+    if (!verify->serving)
         return;
-    core->verify.differs_bytes = message->value;
-    core->verify.served_ticket = persist_bitmap(core);
+    verify->served_differs = message->value;
+    if (!verify->running)
+        verify->differs_bytes = message->value;
+    verify->served_ticket = persist_bitmap(core);
 }
 
 /* ---- both --------------------------------------------------------------------------------------

@@ -258,6 +258,30 @@ START_TEST(test_attached_meanwhile)
 }
 END_TEST
 
+/* On both nodes in the same moment, before either hears of the other's: each counts its own. */
+START_TEST(test_both_ask)
+{
+    struct pair *pair = primary();
+    int from = (int)pair->traced;
+
+    pair->node[PAIR_B].data[100] ^= 1;
+    for (unsigned i = 0; i < 2; i++)
+        pair->node[i].hold = HOLD_SEND;
+    ck_assert_int_eq(pair_verify(pair, PAIR_A, 0, 0), 0);
+    ck_assert_int_eq(pair_verify(pair, PAIR_B, DATA_BYTES - (4 << 20), 0), 0);
+    for (unsigned i = 0; i < 2; i++)
+        pair->node[i].hold = 0;
+    pair_run(pair);
+    ck_assert_int_ge(pair_find(pair, from, "a: log verify done: 4 KiB differ*"), 0);
+    ck_assert_int_ge(pair_find(pair, from, "a: log verify of beta is over: 0 KiB differ"), 0);
+    ck_assert_int_ge(pair_find(pair, from, "b: log verify done: both replicas are equal"), 0);
+    ck_assert_int_ge(pair_find(pair, from, "b: log verify of alpha is over: 4 KiB differ"), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_uint_eq(pair_status(pair, i).verify_differs_bytes, 4096);
+    pair_free(pair);
+}
+END_TEST
+
 START_TEST(test_not_now)
 {
     struct pair *pair = pair_new(DATA_BYTES);
@@ -291,6 +315,7 @@ int main(void)
     tcase_add_test(tests, test_stopped_by_disconnect);
     tcase_add_loop_test(tests, test_read_error, 0, 2);
     tcase_add_test(tests, test_attached_meanwhile);
+    tcase_add_test(tests, test_both_ask);
     tcase_add_test(tests, test_not_now);
     suite_add_tcase(suite, tests);
     runner = srunner_create(suite);
