@@ -28,7 +28,7 @@ static void guest_room(void *argument)
     loop_kick(replica->loop);
 }
 
-static void link_room_note(void *argument)
+static void driver_room_note(void *argument)
 {
     struct replica *replica = argument;
 
@@ -118,7 +118,8 @@ static int open_run_dir(const char *run_dir, struct replica_error *error)
 static int open_pools(struct replica *replica, struct replica_error *error)
 {
     if (buffer_pool_new(&replica->guest_pool, BUFFER_GUEST_BYTES, guest_room, replica) == 0 &&
-        buffer_pool_new(&replica->link_pool, BUFFER_LINK_BYTES, link_room_note, replica) == 0)
+        buffer_pool_new(&replica->link_pool, BUFFER_LINK_BYTES, driver_room_note, replica) == 0 &&
+        buffer_pool_new(&replica->read_pool, BUFFER_READ_BYTES, driver_room_note, replica) == 0)
         return 0;
     return err_set(error, REPLICA_E_MEMORY, "out of memory for the buffers");
 }
@@ -158,6 +159,7 @@ static int open_driver(struct replica *replica, struct replica_error *error)
                                  .disk = replica->disk,
                                  .store = replica->store,
                                  .link_pool = replica->link_pool,
+                                 .read_pool = replica->read_pool,
                                  .state_dir = place_directory(replica->run_dir),
                                  .changed = driver_changed,
                                  .handover_asked = handover_asked,
@@ -252,6 +254,7 @@ void replica_close(struct replica *replica)
     driver_close(replica->driver);
     metastore_close(replica->store);
     disk_close(replica->disk);
+    buffer_pool_free(replica->read_pool);
     buffer_pool_free(replica->link_pool);
     buffer_pool_free(replica->guest_pool);
     free(replica->waiters);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * buffer.h - pools of page-aligned memory for guest data, taken once at attach. A pool hands out
- * blocks of 4 KiB to 256 KiB (a buddy allocator) and never grows: what does not fit waits. Guests
- * and the link have a pool each, so that neither can starve the other.
+ * blocks of 4 KiB to 256 KiB (a buddy allocator) and never grows: what does not fit waits. Guests,
+ * what the peer sends, and what is read for the peer or for a checksum have a pool each, so that
+ * none can starve another: a write of the peer may wait for such a read.
  */
 #ifndef IO_BUFFER_H
 #define IO_BUFFER_H
@@ -13,7 +14,8 @@ enum buffer_limits {
     BUFFER_UNIT_BYTES = 4096,
     BUFFER_ORDERS = 7, /* 4 KiB << 6 = 256 KiB = REPLICA_REQUEST_BYTES_MAX */
     BUFFER_GUEST_BYTES = 6 << 20,
-    BUFFER_LINK_BYTES = 6 << 20
+    BUFFER_LINK_BYTES = 6 << 20,
+    BUFFER_READ_BYTES = 4 << 20
 };
 
 struct buffer_pool; /* heap object */

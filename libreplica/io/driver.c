@@ -90,12 +90,13 @@ static void run_answer(struct driver *driver, const struct action *action)
     command_over(command, action->answer.code, action->answer.text);
 }
 
-/* Only memory of the link's pool is ever the core's to let go of. */
+/* A guest's own memory is never the core's to let go of. */
 static void run_release(struct driver *driver, const struct action *action)
 {
     struct replica_buffer *buffer = action->release.buffer;
 
-    if (buffer && buffer_pool_of(buffer) == driver->setup.link_pool)
+    if (buffer && (buffer_pool_of(buffer) == driver->setup.link_pool ||
+                   buffer_pool_of(buffer) == driver->setup.read_pool))
         replica_buffer_put(buffer);
 }
 

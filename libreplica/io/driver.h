@@ -22,7 +22,8 @@ struct driver_setup {
     const struct config_resource *resource;
     struct disk *disk;
     struct metastore *store;
-    struct buffer_pool *link_pool;
+    struct buffer_pool *link_pool;   /* for what the peer sends */
+    struct buffer_pool *read_pool;   /* for reads that the core gives no buffer */
     const char *state_dir;           /* what must outlive a reboot of the host; see place.h */
     void (*changed)(void *argument); /* the core's status has changed; at most once a turn */
     /* As in struct replica_callbacks. */
@@ -67,7 +68,7 @@ void driver_verify(struct driver *driver, uint64_t start, uint64_t stop, replica
 void driver_resize(struct driver *driver, uint64_t bytes, uint32_t flags, replica_done *done,
                    void *argument);
 
-/* The link's pool has memory again: to be called from the pool's `room`. */
+/* One of the two pools has memory again: to be called from their `room`. */
 void driver_room(struct driver *driver);
 
 const struct core *driver_core(const struct driver *driver);

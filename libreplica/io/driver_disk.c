@@ -91,10 +91,10 @@ static void disk_start(struct disk_job *job)
     disk_submit(job->driver->setup.disk, &job->io);
 }
 
-/* A read for the peer: into the link's own memory, as soon as there is some. */
+/* A read for the peer, or for a checksum: as soon as there is memory. */
 static bool give_buffer(struct disk_job *job)
 {
-    job->buffer = buffer_take(job->driver->setup.link_pool, job->io.length);
+    job->buffer = buffer_take(job->driver->setup.read_pool, job->io.length);
     return job->buffer != NULL;
 }
 

@@ -53,7 +53,7 @@ struct driver {
     struct meta_job *meta_jobs, *free_meta_jobs;
     struct disk_job *starved, **starved_last; /* reads that wait for a buffer */
     unsigned under_way;                       /* disk and metadata operations */
-    bool link_room;                           /* the link's pool has memory again */
+    bool link_room; /* the link's pool, or that for reads, has memory again */
     struct digest *digest;
 
     struct open_request *open, *free_open;
@@ -110,7 +110,7 @@ void driver_disk_close(struct driver *driver);
 void driver_disk_run(struct driver *driver, const struct action *action);
 void driver_meta_run(struct driver *driver, const struct action *action);
 
-/* Reads for the peer wait for the link's memory: these go on with them, or end them. */
+/* Reads for the peer may wait for memory: these go on with them, or end them. */
 void driver_disk_feed(struct driver *driver);
 void driver_disk_drop(struct driver *driver);
 

@@ -31,7 +31,7 @@ struct replica {
     struct disk *disk;
     struct metastore *store;
     bool attaching; /* they were opened for an `attach` that has no answer yet */
-    struct buffer_pool *guest_pool, *link_pool;
+    struct buffer_pool *guest_pool, *link_pool, *read_pool;
     struct driver *driver;
     struct control *control;
     struct room_waiter *waiters;

@@ -269,9 +269,11 @@ static json_t *link_json(const struct link_facts *facts)
 static json_t *buffers_json(const struct replica *replica)
 {
     return json_pack(
-        "{s:I s:i s:I s:i}", "guest-used", (json_int_t)buffer_pool_used(replica->guest_pool),
-        "guest-size", (int)BUFFER_GUEST_BYTES, "link-used",
-        (json_int_t)buffer_pool_used(replica->link_pool), "link-size", (int)BUFFER_LINK_BYTES);
+        "{s:I s:i s:I s:i s:I s:i}", "guest-used",
+        (json_int_t)buffer_pool_used(replica->guest_pool), "guest-size", (int)BUFFER_GUEST_BYTES,
+        "link-used", (json_int_t)buffer_pool_used(replica->link_pool), "link-size",
+        (int)BUFFER_LINK_BYTES, "read-used", (json_int_t)buffer_pool_used(replica->read_pool),
+        "read-size", (int)BUFFER_READ_BYTES);
 }
 
 static json_t *extra_json(struct replica *replica)

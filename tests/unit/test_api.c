@@ -162,6 +162,80 @@ START_TEST(test_many)
 }
 END_TEST
 
+enum { BUSY_JOBS = 1000 };
+
+static struct busy {
+    struct job jobs[BUSY_JOBS];
+    unsigned seed, open;
+    bool asked, stop;
+} busy;
+
+static void busy_start(struct job *job)
+{
+    job->request.offset = (uint64_t)(rand_r(&busy.seed) % (16 << 8)) * REPLICA_BLOCK_BYTES;
+    busy.open++;
+    replica_submit(nodes[0].replica, &job->request);
+}
+
+static void busy_done(struct replica_request *request, int code)
+{
+    busy.open--;
+    ck_assert_int_eq(code, 0);
+    if (!busy.stop)
+        busy_start(request->owner);
+}
+
+static bool is_idle(void *argument)
+{
+    (void)argument;
+    return busy.open == 0;
+}
+
+static void verify_begun(void *argument, int code, const char *text)
+{
+    (void)argument;
+    ck_assert_msg(code == 0, "%s", text);
+    busy.asked = true;
+}
+
+static bool is_verified(void *argument)
+{
+    (void)argument;
+    return busy.asked && status_of(&nodes[1]).replication == REPLICA_REPLICATION_ESTABLISHED;
+}
+
+/* The peer's writes may wait for a read of ours that the verification makes: they must not have
+ * taken the memory that it needs. */
+START_TEST(test_verify_under_load)
+{
+    struct replica_buffer *held[BUFFER_LINK_BYTES / REPLICA_REQUEST_BYTES_MAX - 1];
+    const unsigned count = sizeof held / sizeof *held;
+
+    start_pair();
+    for (unsigned i = 0; i < count; i++) /* so that little is much */
+        held[i] = buffer_take(nodes[1].replica->link_pool, REPLICA_REQUEST_BYTES_MAX);
+    busy = (struct busy){.seed = 5};
+    for (int i = 0; i < BUSY_JOBS; i++) {
+        struct job *job = &busy.jobs[i];
+
+        job->request = (struct replica_request){
+            .op = REPLICA_OP_WRITE, .length = REPLICA_BLOCK_BYTES, .done = busy_done, .owner = job};
+        job->request.buffer = replica_buffer_get(nodes[0].replica, REPLICA_BLOCK_BYTES);
+        ck_assert_ptr_nonnull(job->request.buffer);
+        memset(replica_buffer_data(job->request.buffer), i, REPLICA_BLOCK_BYTES);
+        busy_start(job);
+    }
+    driver_verify(nodes[1].replica->driver, 0, 0, verify_begun, NULL);
+    io_help_run(&help, is_verified, NULL);
+    busy.stop = true;
+    io_help_run(&help, is_idle, NULL);
+    for (int i = 0; i < BUSY_JOBS; i++)
+        replica_buffer_put(busy.jobs[i].request.buffer);
+    for (unsigned i = 0; i < count; i++)
+        replica_buffer_put(held[i]);
+}
+END_TEST
+
 static void room(void *argument)
 {
     *(bool *)argument = true;
@@ -424,6 +498,7 @@ int main(void)
     tcase_add_test(all, test_write_and_read);
     tcase_add_test(all, test_refused_requests);
     tcase_add_test(all, test_many);
+    tcase_add_test(all, test_verify_under_load);
     tcase_add_test(all, test_room);
     tcase_add_test(all, test_roles);
     tcase_add_test(all, test_peer_lost);
