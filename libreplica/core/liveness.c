@@ -29,18 +29,27 @@ static uint64_t min64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Somebody on this node waits for what the session will say. */
+static bool is_waited_for(const struct core *core)
+{
+    return core->command.phase != COMMAND_IDLE || core->start.first || core->held.first ||
+           (core->flushes.first && core->mode == MODE_UNRECORDED && core->inherited);
+}
+
 /* In a handshake, while it is the peer's turn: pings may go on for ever between two nodes of which
- * one never gets to its HELLO. */
+ * one never gets to its HELLO. A target's before-resync-target may take as long as it likes: it
+ * would only be run again. */
 static bool is_peers_turn(const struct core *core)
 {
     switch (core->session.phase) {
     case SESSION_HELLO:
     case SESSION_STATE:
     case SESSION_READY:
-    case SESSION_MAP_AWAIT:
     case SESSION_MAP_SEND:
     case SESSION_MAP_FINISH:
         return true;
+    case SESSION_MAP_AWAIT:
+        return core->session.map_blocks > 0 || is_waited_for(core);
     case SESSION_NONE:
     case SESSION_QUIESCE:
     case SESSION_FLUSH:

@@ -533,6 +533,62 @@ START_TEST(test_before_resync_target)
 }
 END_TEST
 
+/* B gives its data up and is to be filled from A, a Primary; its handler runs for ten minutes. */
+static struct pair *long_before_resync(void)
+{
+    struct pair *pair = primary(CORE_FENCING_DONT_CARE, CORE_PEER_LOSS_CONTINUE);
+    unsigned from = pair->traced;
+
+    ck_assert_int_eq(pair_command(pair, PAIR_B, COMMAND_INVALIDATE, 0), 0);
+    pair_advance(pair, 20ull * PAIR_SECOND);
+    ck_assert(ran(pair, (int)from, 'b', HANDLER_BEFORE_RESYNC_TARGET));
+    from = pair->traced;
+    pair_advance(pair, 600ull * PAIR_SECOND);
+    ck_assert_int_lt(pair_find(pair, (int)from, "a: close"), 0);
+    return pair;
+}
+
+static void end_before_resync(struct pair *pair)
+{
+    pair_handler_done(pair, PAIR_B, HANDLER_BEFORE_RESYNC_TARGET, 0);
+    ck_assert_int_eq(pair_status(pair, PAIR_B).disk, REPLICA_DISK_UPTODATE);
+    ck_assert_uint_eq(pair_status(pair, PAIR_A).out_of_sync_bytes, 0);
+    pair_free(pair);
+}
+
+/* ko-count is no limit for it: it would only be run again, and again. */
+START_TEST(test_long_before_resync_target)
+{
+    struct pair *pair = long_before_resync();
+    unsigned from = pair->traced;
+    unsigned read = pair_submit(pair, PAIR_A, REPLICA_OP_READ, 0, 4096, 0);
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    ck_assert(pair->request[read].done);
+    ck_assert_int_lt(pair_find(pair, (int)from, "a: close"), 0);
+    end_before_resync(pair);
+}
+END_TEST
+
+/* But nobody waits for it: a first write goes on alone, and then the others do. */
+START_TEST(test_write_before_resync_target)
+{
+    struct pair *pair = long_before_resync();
+    unsigned from, write[2];
+
+    write[0] = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 4096, 4096, 0x5a);
+    pair_advance(pair, 60ull * PAIR_SECOND);
+    from = pair->traced;
+    write[1] = pair_submit(pair, PAIR_A, REPLICA_OP_WRITE, 8192, 4096, 0x5b);
+    pair_advance(pair, 600ull * PAIR_SECOND);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert(pair->request[write[i]].done);
+        ck_assert_int_eq(pair->request[write[i]].code, 0);
+    }
+    ck_assert_int_lt(pair_find(pair, (int)from, "a: close"), 0);
+    end_before_resync(pair);
+}
+END_TEST
+
 UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stays_frozen,
           test_stale_answer, test_frozen_until_the_peer_is_back, test_freeze_outlasts_fencing,
           test_resource_only_goes_on, test_demote_while_frozen, test_frozen_while_demoting,
@@ -540,4 +596,5 @@ UNIT_MAIN("core fence", test_stonith_freezes_until_the_answer, test_stonith_stay
           test_forced_past_the_fence, test_uptodate_when_forgotten, test_resume_is_refused,
           test_promote_fences, test_dead_before_a_handshake, test_promote_finds_a_primary,
           test_lost_after_the_grant, test_migration_never_fences, test_lost_during_a_handover,
-          test_before_resync_target)
+          test_before_resync_target, test_long_before_resync_target,
+          test_write_before_resync_target)
