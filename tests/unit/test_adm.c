@@ -246,40 +246,40 @@ END_TEST
 /* ---- command line ------------------------------------------------------------------------------
  */
 
+static const struct {
+    const char *command;
+    int status;
+    const char *text;
+} lines[] = {
+    {"$A", 3, "expected a verb"},
+    {"$A help", 0, "new-current-uuid"},
+    {"$A --help", 0, "Exit status"},
+    {"$A primary --help", 0, "--force"},
+    {"$A primry vm1", 3, "unknown verb: did you mean 'primary'?"},
+    {"$A adjust vm1", 3, "drbdadm has it, but it is not in this version"},
+    {"$A verify --start here vm1", 3, "expected a sector's number, found 'here'"},
+    {"$A verify --stop 8s vm1", 10, "not up on this host"},
+    {"$A primary", 3, "expected a resource's name, or 'all'"},
+    {"$A secondary --force vm1", 3, "unknown option '--force'"},
+    {"$A wait-sync --timeout soon vm1", 3, "expected a number of seconds, found 'soon'"},
+    {"$A sh-resources", 0, "vm1"},
+    {"$A sh-ll-dev vm1", 0, "/dev/vg0/vm1"},
+    {"$A dump vm2", 10, "vm2: no such resource in "},
+    {"$A dump --node gamma vm1", 10, "is for the hosts alpha and beta"},
+    {"$A primary vm1", 10, "vm1: not up on this host: start it with `tapdrbdadm up vm1`"},
+    {"$A primary vm2", 10, "vm2: no such resource"},
+    {"$A down vm1", 0, "vm1: down already"},
+    {"$A status", 0, "vm1 down"},
+    {"$A status vm1", 10, "not up on this host: tapdrbdadm up vm1"},
+    {"$A status --json", 0, "[]"},
+    {"$A dump-md vm1", 10, "/dev/vg0/vm1 does not exist"},
+    {"$A dump >/dev/full", 1, "cannot write to the standard output"},
+};
+
 START_TEST(test_command_line)
 {
-    static const struct {
-        const char *command;
-        int status;
-        const char *text;
-    } cases[] = {
-        {"$A", 3, "expected a verb"},
-        {"$A help", 0, "new-current-uuid"},
-        {"$A --help", 0, "Exit status"},
-        {"$A primary --help", 0, "--force"},
-        {"$A primry vm1", 3, "unknown verb: did you mean 'primary'?"},
-        {"$A adjust vm1", 3, "drbdadm has it, but it is not in this version"},
-        {"$A verify --start here vm1", 3, "expected a sector's number, found 'here'"},
-        {"$A verify --stop 8s vm1", 10, "not up on this host"},
-        {"$A primary", 3, "expected a resource's name, or 'all'"},
-        {"$A secondary --force vm1", 3, "unknown option '--force'"},
-        {"$A wait-sync --timeout soon vm1", 3, "expected a number of seconds, found 'soon'"},
-        {"$A sh-resources", 0, "vm1"},
-        {"$A sh-ll-dev vm1", 0, "/dev/vg0/vm1"},
-        {"$A dump vm2", 10, "vm2: no such resource in "},
-        {"$A dump --node gamma vm1", 10, "is for the hosts alpha and beta"},
-        {"$A primary vm1", 10, "vm1: not up on this host: start it with `tapdrbdadm up vm1`"},
-        {"$A primary vm2", 10, "vm2: no such resource"},
-        {"$A down vm1", 0, "vm1: down already"},
-        {"$A status", 0, "vm1 down"},
-        {"$A status vm1", 10, "not up on this host: tapdrbdadm up vm1"},
-        {"$A status --json", 0, "[]"},
-        {"$A dump-md vm1", 10, "/dev/vg0/vm1 does not exist"},
-        {"$A dump >/dev/full", 1, "cannot write to the standard output"},
-    };
-
-    ck_assert_int_eq(run(cases[_i].command), cases[_i].status);
-    ck_assert_output(cases[_i].text);
+    ck_assert_int_eq(run(lines[_i].command), lines[_i].status);
+    ck_assert_output(lines[_i].text);
 }
 END_TEST
 
@@ -491,7 +491,7 @@ int main(void)
     tcase_add_test(tcase, test_pair_wrong_host);
     tcase_add_test(tcase, test_pair_readable_key);
     tcase_add_loop_test(tcase, test_pair_bad_input, 0, 8);
-    tcase_add_loop_test(tcase, test_command_line, 0, 21);
+    tcase_add_loop_test(tcase, test_command_line, 0, sizeof lines / sizeof *lines);
     tcase_add_loop_test(tcase, test_daemon, 0, sizeof talks / sizeof *talks);
     tcase_add_loop_test(tcase, test_evacuate, 0, 8);
     tcase_add_test(tcase, test_stale_socket);
