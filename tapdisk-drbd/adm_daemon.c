@@ -22,6 +22,7 @@
 #define DAEMON "tapdisk-drbd"
 
 enum {
+    ANSWER_MS = 10000,
     DOWN_MS = 120000, /* the guest's last writes are flushed on both hosts first */
     END_MS = 60000    /* from the answer to the end of the process */
 };
@@ -35,6 +36,21 @@ bool adm_is_up(const struct adm *adm, const char *resource)
         return false;
     adm_client_close(&client);
     return true;
+}
+
+static int wait_for_end(pid_t pid)
+{
+    struct pollfd wait = {.events = POLLIN};
+    int ready;
+
+    wait.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (wait.fd < 0)
+        return errno == ESRCH ? 0 : -1;
+    do
+        ready = poll(&wait, 1, END_MS);
+    while (ready < 0 && errno == EINTR);
+    close(wait.fd);
+    return ready == 1 ? 0 : -1;
 }
 
 /* ---- up ----------------------------------------------------------------------------------------
@@ -115,16 +131,46 @@ static int start_daemon(const struct adm *adm, const char *resource)
     return ADM_OK;
 }
 
+/* One that was told to end says so, or hangs up: the kernel takes connections for it to the last.
+ */
+static bool is_ending(struct adm_client *client)
+{
+    struct replica_error error;
+    json_t *answer = NULL;
+    const json_t *ours;
+    int code = adm_client_send(client, json_pack("{s:s}", "command", "status"), &error);
+    bool ending;
+
+    if (code == 0)
+        code = adm_client_receive(client, ANSWER_MS, &answer, &error);
+    ours = json_object_get(json_object_get(answer, "status"), "tapdrbd");
+    ending = code == REPLICA_E_SHUTDOWN || json_is_true(json_object_get(ours, "ending"));
+    json_decref(answer);
+    return ending;
+}
+
 int adm_up(struct adm *adm, const char *resource)
 {
     struct config_resource found;
+    struct adm_client client;
+    struct replica_error error;
     int status = adm_find(adm, resource, &found);
+    bool ending;
 
     if (status)
         return status;
-    if (adm_is_up(adm, resource)) {
-        printf("%s: up already\n", resource);
-        return ADM_OK;
+    if (adm_client_open(&client, adm->run_dir, resource, &error) == 0) {
+        ending = is_ending(&client);
+        adm_client_close(&client);
+        if (!ending) {
+            printf("%s: up already\n", resource);
+            return ADM_OK;
+        }
+        if (wait_for_end(client.pid))
+            return adm_fail(ADM_TIMEOUT,
+                            "%s: process %ld is ending, but it is still there: it waits for its "
+                            "disk, look into the log",
+                            resource, (long)client.pid);
     }
     if (!adm->own_places && access("/run/systemd/system", F_OK) == 0)
         return start_unit(resource);
@@ -133,21 +179,6 @@ int adm_up(struct adm *adm, const char *resource)
 
 /* ---- down --------------------------------------------------------------------------------------
  */
-
-static int wait_for_end(pid_t pid)
-{
-    struct pollfd wait = {.events = POLLIN};
-    int ready;
-
-    wait.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (wait.fd < 0)
-        return errno == ESRCH ? 0 : -1;
-    do
-        ready = poll(&wait, 1, END_MS);
-    while (ready < 0 && errno == EINTR);
-    close(wait.fd);
-    return ready == 1 ? 0 : -1;
-}
 
 static int ask_down(struct adm_client *client, const char *resource, bool force,
                     struct replica_error *error)

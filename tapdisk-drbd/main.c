@@ -115,6 +115,7 @@ static char *status_extra(void *argument)
                               program->xen ? xenside_status(program->xen) : json_array());
     if (program->nbd)
         (void)json_object_set_new(extra, "nbd", nbd_status(program->nbd));
+    (void)json_object_set_new(extra, "ending", json_boolean(program->ending));
     text = json_dumps(extra, JSON_COMPACT);
     json_decref(extra);
     return text;

@@ -191,3 +191,26 @@ def down_of_stopped(lab):
         pair.alpha.signal(signal.SIGCONT)
         check(adm.wait(60) == 0, f"down failed: {adm.stderr.read()}")
     check(pair.alpha.process.wait(20) == 0, f"alpha's end: {pair.alpha.log()}")
+
+
+def up_behind_sigterm(lab, node):
+    """`up` is typed as soon as the process has its SIGTERM, as tapdisk-drbd(8) says."""
+    node.signal(signal.SIGTERM)
+    text = node.adm("up", RESOURCE).stdout
+    check("already" not in text, f"it says '{text}' of a process that ends")
+    check(node.process.wait(20) == 0, f"the first one's end: {node.log()}")
+    with open(f"{node.run_dir}/{RESOURCE}.pid", encoding="ascii") as file:
+        lab.daemons.append(int(file.read()))
+    check(node.role() == "Secondary", "the next process serves")
+    node.adm("down", RESOURCE)
+
+
+@scenario("up behind SIGTERM: the next process starts when the last one has gone")
+def up_of_ending(lab):
+    pair = lab.pair().up_to_date()
+    for _ in range(3):
+        up_behind_sigterm(lab, pair.beta)
+        pair.beta.start()
+        pair.wait_connected()
+    pair.beta.signal(signal.SIGSTOP)  # alpha waits for it before it gives the role back
+    up_behind_sigterm(lab, pair.alpha)
