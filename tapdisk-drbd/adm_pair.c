@@ -338,14 +338,15 @@ static int package_parse(char *text, size_t length, struct package *package)
     return package->length == length - head ? 0 : -1;
 }
 
-/* The file must be for this host, or the resource could never come up here. */
+/* The file must be for this host, or the resource could never come up here; and must go with the
+ * files that are here, or no resource could. */
 static int received_check(const struct adm *adm, const char *resource,
                           const struct package *package, struct config_resource *found,
                           struct replica_error *error)
 {
     struct config config;
-    int code = config_parse_in(adm->config_dir, package->text, package->length, package->file,
-                               adm->node, &config, error);
+    int code = config_load_with(adm->config_dir, package->text, package->length, package->file,
+                                adm->node, &config, error);
 
     if (code)
         return code;

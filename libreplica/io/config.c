@@ -116,6 +116,8 @@ static int directory_add(struct config_build *build)
     int count, code = 0;
 
     count = scandir(build->directory, &names, name_wanted, name_order);
+    if (count < 0 && errno == ENOENT && build->replaced)
+        return 0;
     if (count < 0 && errno == ENOENT)
         return err_set(build->error, REPLICA_E_NOT_FOUND,
                        "%s: there is no such directory: make it and put a file like vm1.res in it "
@@ -127,7 +129,7 @@ static int directory_add(struct config_build *build)
     if (access(path, F_OK) == 0)
         code = file_add(build, COMMON_FILE);
     for (int i = 0; i < count; i++) {
-        if (code == 0)
+        if (code == 0 && !(build->replaced && strcmp(names[i]->d_name, build->replaced) == 0))
             code = file_add(build, names[i]->d_name);
         free(names[i]);
     }
@@ -238,38 +240,42 @@ static int build_result(const struct config_build *build, struct config *config)
     return 0;
 }
 
+static int build_finish(struct config_build *build, int code, struct config *config)
+{
+    if (code == 0)
+        code = build_all(build);
+    if (code == 0)
+        code = build_result(build, config);
+    build_close(build);
+    return code;
+}
+
 int config_load(const char *directory, const char *node, struct config *config,
                 struct replica_error *error)
 {
     struct config_build build = {.directory = directory, .node = node, .error = error};
+
+    return build_finish(&build, directory_add(&build), config);
+}
+
+int config_load_with(const char *directory, const char *text, size_t length, const char *name,
+                     const char *node, struct config *config, struct replica_error *error)
+{
+    struct config_build build = {
+        .directory = directory, .node = node, .replaced = name, .error = error};
     int code = directory_add(&build);
 
     if (code == 0)
-        code = build_all(&build);
-    if (code == 0)
-        code = build_result(&build, config);
-    build_close(&build);
-    return code;
-}
-
-int config_parse_in(const char *directory, const char *text, size_t length, const char *name,
-                    const char *node, struct config *config, struct replica_error *error)
-{
-    struct config_build build = {.directory = directory, .node = node, .error = error};
-    int code = tree_add(&build, text, length, name);
-
-    if (code == 0)
-        code = build_all(&build);
-    if (code == 0)
-        code = build_result(&build, config);
-    build_close(&build);
-    return code;
+        code = tree_add(&build, text, length, name);
+    return build_finish(&build, code, config);
 }
 
 int config_parse_text(const char *text, size_t length, const char *name, const char *node,
                       struct config *config, struct replica_error *error)
 {
-    return config_parse_in(DIRECTORY_DEFAULT, text, length, name, node, config, error);
+    struct config_build build = {.directory = DIRECTORY_DEFAULT, .node = node, .error = error};
+
+    return build_finish(&build, tree_add(&build, text, length, name), config);
 }
 
 void config_free(struct config *config)

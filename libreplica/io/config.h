@@ -61,12 +61,12 @@ int config_find(const char *directory, const char *node, const char *resource,
 /* The configuration as understood, every default spelled out, in the syntax it is read in. */
 void config_dump(const struct config_resource *resource, FILE *out);
 
-/* Parses text instead of files: what came from another host, tests, the fuzzer. `name` stands for
- * the file name, `directory` is where a key without a path is looked for. */
-int config_parse_in(const char *directory, const char *text, size_t length, const char *name,
-                    const char *node, struct config *config, struct replica_error *error);
+/* As config_load, with `text` as the directory's file `name`, whether or not there is one: what
+ * came from another host and may be about to be written. */
+int config_load_with(const char *directory, const char *text, size_t length, const char *name,
+                     const char *node, struct config *config, struct replica_error *error);
 
-/* The same with the default directory. */
+/* Parses text instead of files: tests, the fuzzer. `name` stands for the file name. */
 int config_parse_text(const char *text, size_t length, const char *name, const char *node,
                       struct config *config, struct replica_error *error);
 

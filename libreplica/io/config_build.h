@@ -18,6 +18,7 @@ struct config_built {
 /* Everything between reading the first file and handing out the result. */
 struct config_build {
     const char *directory, *node; /* borrowed */
+    const char *replaced;         /* this file of the directory is not read; NULL: all are */
     struct replica_error *error;
     struct config_tree *trees;
     unsigned tree_count;

@@ -202,6 +202,29 @@ START_TEST(test_pair_other_file)
 }
 END_TEST
 
+/* Two files with one resource: the other host could not bring up any resource any more. */
+START_TEST(test_pair_second_file)
+{
+    ck_assert_int_eq(run(PAIR "beta vm1"), 0);
+    ck_assert_int_eq(run("mv $D/alpha/vm1.res $D/alpha/web.res; " PAIR "beta vm1"), 1);
+    ck_assert_output("web.res:1: a second resource vm1: the first is in ");
+    ck_assert(!file_exists("beta/web.res"));
+    ck_assert_int_eq(run("rm $D/beta/vm1.res; " PAIR "beta vm1"), 0);
+    ck_assert(file_exists("beta/web.res"));
+}
+END_TEST
+
+/* The other host's daemon looks for the key where that host's configuration says. */
+START_TEST(test_pair_common_there)
+{
+    ck_assert_int_eq(run("mkdir $D/beta"), 0);
+    file_write("beta/global_common.conf", "common { net { key-file other.key; } }\n", 0644);
+    ck_assert_int_eq(run(PAIR "beta vm1"), 0);
+    ck_assert_uint_eq(file_mode("beta/other.key"), 0600);
+    ck_assert(!file_exists("beta/vm1.key"));
+}
+END_TEST
+
 START_TEST(test_pair_wrong_host)
 {
     ck_assert_int_eq(run(PAIR "gamma vm1"), 1);
@@ -488,6 +511,8 @@ int main(void)
     tcase_add_test(tcase, test_pair_again);
     tcase_add_test(tcase, test_pair_other_key);
     tcase_add_test(tcase, test_pair_other_file);
+    tcase_add_test(tcase, test_pair_second_file);
+    tcase_add_test(tcase, test_pair_common_there);
     tcase_add_test(tcase, test_pair_wrong_host);
     tcase_add_test(tcase, test_pair_readable_key);
     tcase_add_loop_test(tcase, test_pair_bad_input, 0, 8);
