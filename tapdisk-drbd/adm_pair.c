@@ -326,7 +326,7 @@ static int package_parse(char *text, size_t length, struct package *package)
     if (!end || (size_t)(end - line) >= sizeof package->file)
         return -1;
     *end = '\0';
-    space = strchr(line, ' ');
+    space = strrchr(line, ' ');
     if (!space || strchr(line, '/') || *line == '.' || space - line < 5 ||
         strncmp(space - 4, ".res", 4) != 0)
         return -1;

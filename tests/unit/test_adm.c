@@ -225,6 +225,13 @@ START_TEST(test_pair_common_there)
 }
 END_TEST
 
+START_TEST(test_pair_name_with_space)
+{
+    ck_assert_int_eq(run("mv $D/alpha/vm1.res \"$D/alpha/the web.res\"; " PAIR "beta vm1"), 0);
+    ck_assert(file_exists("beta/the web.res"));
+}
+END_TEST
+
 START_TEST(test_pair_wrong_host)
 {
     ck_assert_int_eq(run(PAIR "gamma vm1"), 1);
@@ -513,6 +520,7 @@ int main(void)
     tcase_add_test(tcase, test_pair_other_file);
     tcase_add_test(tcase, test_pair_second_file);
     tcase_add_test(tcase, test_pair_common_there);
+    tcase_add_test(tcase, test_pair_name_with_space);
     tcase_add_test(tcase, test_pair_wrong_host);
     tcase_add_test(tcase, test_pair_readable_key);
     tcase_add_loop_test(tcase, test_pair_bad_input, 0, 8);
