@@ -67,7 +67,8 @@ static enum vbd_exit not_served(const struct vbd_command *command)
     if (uname(&host) != 0)
         return say(VBD_NO, command->resource, "uname failed");
     code = config_find(command->config_dir, host.nodename, command->resource, &found, &error);
-    if (code == REPLICA_E_NOT_FOUND)
+    /* A wrong file does not tell whose it is: if another's, its script has to give it back. */
+    if (code == REPLICA_E_NOT_FOUND || (code && strcmp(command->verb, "remove") == 0))
         return say(VBD_NOT_OURS, command->resource, error.text);
     if (strcmp(command->verb, "remove") == 0)
         return VBD_DONE; /* whoever served it gave everything back when it ended */

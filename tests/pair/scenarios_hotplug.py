@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 
-from nodes import RESOURCE, Skip, check
+from nodes import RESOURCE, Skip, check, run
 from run import scenario
 
 BACKEND = "/local/domain/0/backend/vbd/7/51712"
@@ -39,12 +39,17 @@ class FakeDaemon:
         os.unlink(self.path)
 
 
-def added_by(node, words, stdin):
-    """The command that reaches the daemon when a process with these words in its command line has
-    the disk added."""
+def vbd_program(node):
     program = os.path.join(os.path.dirname(node.pair.bin), "libexec", "tapdrbd-vbd")
     if not os.path.exists(program):
         raise Skip("tapdrbd-vbd is not beside the programs")
+    return program
+
+
+def added_by(node, words, stdin):
+    """The command that reaches the daemon when a process with these words in its command line has
+    the disk added."""
+    program = vbd_program(node)
     daemon = FakeDaemon(node)
     script = (f'"{program}" --config-dir "{node.config_dir}" --run-dir "{node.run_dir}" '
               f'add {RESOURCE} {BACKEND}; exit $?')
@@ -67,3 +72,16 @@ def migrated_guest_reboots(lab):
     # it reboots. The host it came from may be dead by then.
     command = added_by(node, ["xl", "migrate-receive"], subprocess.DEVNULL)
     check(not command["incoming"], "a guest that once migrated in cannot reboot without the peer")
+
+
+@scenario("a disk of kernel DRBD goes to drbd-utils' script, also while a file of ours is wrong")
+def disk_of_kernel_drbd(lab):
+    node = lab.pair().alpha
+    program = [vbd_program(node), "--config-dir", node.config_dir, "--run-dir", node.run_dir]
+    run([*program, "add", "r0", BACKEND], expect=2)
+    run([*program, "remove", "r0", BACKEND], expect=2)
+    with open(f"{node.config_dir}/other.res", "w", encoding="ascii") as file:
+        file.write("resource other {\n")
+    text = run([*program, "add", RESOURCE, BACKEND], expect=1).stdout
+    check("other.res:" in text, f"it says {text}")
+    run([*program, "remove", "r0", BACKEND], expect=2)  # else r0 stays Primary for ever
