@@ -179,7 +179,10 @@ def tarball(options, builds, tally):
     os.makedirs(work)
     script = (f"make -s -C {directory} dist && tar -xf {directory}/tapdisk-drbd-*.tar.xz -C {work} "
               f"&& mkdir {work}/b && cd {work}/b && ../tapdisk-drbd-*/configure --quiet "
-              f"&& make -s -j{os.cpu_count()} && make -s install DESTDIR={work}/root "
+              f"--libexecdir=/usr/lib && make -s -j{os.cpu_count()} "
+              f"&& make -s install DESTDIR={work}/root && test -f {work}/root$(sed -n "
+              f"'s/^vbd=.*:-\\(.*\\)}}$/\\1/p' "
+              f"{work}/root/etc/xen/scripts/block-drbd) "
               f"&& ls -R {work}/root && {second_client(builds.root, work)}")
     command = Command(["sh", "-ec", script], builds.log("dist"), 600)
     if command.code:
