@@ -80,11 +80,13 @@ static const struct adm_verb verbs[] = {
     {"resume-sync", "let the resync go on that this host has paused", NULL, 0,
      ADM_OPERANDS_RESOURCES, NULL, adm_resume_sync},
     {"wait-connect", "wait until the peer is connected",
-     "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
-     ADM_OPERANDS_RESOURCES, NULL, adm_wait_connect},
+     "  --timeout=SECONDS   give up after that time, for all resources together, with\n"
+     "                      exit status 5",
+     ADM_OPTION_TIMEOUT, ADM_OPERANDS_RESOURCES, NULL, adm_wait_connect},
     {"wait-sync", "wait until no resync is under way any more",
-     "  --timeout=SECONDS   give up after that time with exit status 5", ADM_OPTION_TIMEOUT,
-     ADM_OPERANDS_RESOURCES, NULL, adm_wait_sync},
+     "  --timeout=SECONDS   give up after that time, for all resources together, with\n"
+     "                      exit status 5",
+     ADM_OPTION_TIMEOUT, ADM_OPERANDS_RESOURCES, NULL, adm_wait_sync},
     {"detach", "let go of the disk; the guest goes on through the peer",
      "On the Primary: refused unless the peer is connected and UpToDate. On the Secondary: the\n"
      "connection closes too. Afterwards the disk may be taken out.",

@@ -54,7 +54,8 @@ struct adm {
     char node_buffer[256];
     bool own_places; /* one of the three was given: systemd's units do not know it */
     unsigned options;
-    uint32_t timeout;     /* seconds; 0: no limit */
+    uint32_t timeout;     /* seconds, for all resources together; 0: no limit */
+    int64_t deadline;     /* in ms, where it ends; 0: it has not begun */
     uint64_t start, stop; /* sectors */
     uint64_t size;        /* bytes */
     const char *color, *ssh, *ssh_host, *to;

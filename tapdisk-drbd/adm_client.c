@@ -97,7 +97,7 @@ int adm_client_send(struct adm_client *client, json_t *request, struct replica_e
     return code;
 }
 
-static int64_t now_ms(void)
+int64_t adm_client_now_ms(void)
 {
     struct timespec now;
 
@@ -153,7 +153,7 @@ static void tell_of_stop(struct adm_client *client)
 static int fill(struct adm_client *client, int64_t deadline, struct replica_error *error)
 {
     struct pollfd wait = {.fd = client->fd, .events = POLLIN};
-    int64_t left = deadline < 0 ? -1 : deadline - now_ms();
+    int64_t left = deadline < 0 ? -1 : deadline - adm_client_now_ms();
     bool patient = !client->told && (left < 0 || left > PATIENCE_MS);
     ssize_t got;
     int ready;
@@ -187,7 +187,7 @@ bool adm_client_pending(const struct adm_client *client)
 int adm_client_receive(struct adm_client *client, int timeout_ms, json_t **answer,
                        struct replica_error *error)
 {
-    int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+    int64_t deadline = timeout_ms < 0 ? -1 : adm_client_now_ms() + timeout_ms;
     json_error_t why;
     json_t *object;
     char *end;

@@ -31,6 +31,9 @@ int adm_client_send(struct adm_client *client, json_t *request, struct replica_e
 int adm_client_receive(struct adm_client *client, int timeout_ms, json_t **answer,
                        struct replica_error *error);
 
+/* The clock of the time-outs. */
+int64_t adm_client_now_ms(void);
+
 /* Whether a whole line is here already, without reading. */
 bool adm_client_pending(const struct adm_client *client);
 

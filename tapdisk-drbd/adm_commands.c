@@ -141,15 +141,27 @@ int adm_resize(struct adm *adm, const char *resource)
                COMMAND_MS, NULL);
 }
 
+/* What is left of --timeout, in ms; 0: no limit. One that comes after its end is looked at too. */
+static int64_t time_left(struct adm *adm)
+{
+    int64_t now = adm_client_now_ms();
+
+    if (adm->timeout == 0)
+        return 0;
+    if (adm->deadline == 0)
+        adm->deadline = now + (int64_t)adm->timeout * 1000;
+    return adm->deadline > now ? adm->deadline - now : 1;
+}
+
 static int wait_for(struct adm *adm, const char *resource, const char *command, const char *what)
 {
-    json_t *request =
-        json_pack("{s:s, s:I}", "command", command, "timeout", (json_int_t)adm->timeout);
+    int64_t left = time_left(adm);
+    json_t *request = json_pack("{s:s, s:f}", "command", command, "timeout", (double)left / 1000);
     struct replica_error error = {0};
     int code, limit = -1;
 
-    if (adm->timeout && adm->timeout < (INT32_MAX - WAIT_SLACK_MS) / 1000)
-        limit = (int)adm->timeout * 1000 + WAIT_SLACK_MS;
+    if (left && left < INT32_MAX - WAIT_SLACK_MS)
+        limit = (int)left + WAIT_SLACK_MS;
     code = adm_client_ask(adm->run_dir, resource, request, limit, NULL, &error);
     if (code == REPLICA_E_TIMEOUT)
         return adm_fail(ADM_TIMEOUT, "%s: %s after %" PRIu32 " s: `tapdrbdadm status %s` tells why",

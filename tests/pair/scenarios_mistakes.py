@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 from nbd_client import NbdClient
 from nodes import MIB, RESOURCE, Skip, check, run, wait_until
@@ -131,6 +132,9 @@ def peer_unreachable(lab):
     wait_until(lambda: pair.alpha.log(), 20, "a word in the log")
     check(pair.alpha.connection()["connection-state"] == "Connecting", "status says Connecting")
     refuses(pair.alpha, "wait-connect", "--timeout", "1", RESOURCE, words=[RESOURCE])
+    begin = time.monotonic()
+    refuses(pair.alpha, "wait-sync", "--timeout", "2", *[RESOURCE] * 4, words=["after 2 s"])
+    check(time.monotonic() - begin < 6, "the time is for all resources together")
     other = lab.pair().create()
     other.beta.start()  # the one that is called knows no error, and says what it waits for
     reason = other.beta.connection().get("reason", "")

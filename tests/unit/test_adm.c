@@ -384,7 +384,7 @@ static const struct {
     {"$A new-current-uuid --clear-bitmap vm1", "{\"ok\": true}", 0, "",
      "{\"command\":\"new-current-uuid\",\"clear-bitmap\":true}\n"},
     {"$A wait-sync --timeout=7 vm1", "{\"ok\": true}", 0, "",
-     "{\"command\":\"wait-sync\",\"timeout\":7}\n"},
+     "{\"command\":\"wait-sync\",\"timeout\":7.0}\n"},
     {"$A wait-connect --timeout 3 vm1", REFUSAL("timeout"), 5, "vm1: not connected after 3 s",
      NULL},
     {"$A primary vm1", REFUSAL("peer-primary"), 11, "vm1: because", NULL},
