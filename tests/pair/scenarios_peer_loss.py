@@ -199,3 +199,35 @@ def split_brain_secondary(lab):
     pair = part(lab.pair(net="after-sb-1pri discard-secondary;").up_to_date())
     meet(pair, [pair.beta])
     settled(pair, b"a")
+
+
+def boot_commands():
+    """What tapdrbd.service types before the guests start."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with open(f"{root}/xen-hotplug/tapdrbd.service.in", encoding="ascii") as file:
+        lines = [line.strip() for line in file if line.startswith("ExecStart=")]
+    return [line.split("tapdrbdadm ")[1].split() for line in lines]
+
+
+@scenario("a host that comes back does not start a guest that has gone on with its peer")
+def boot_after_failover(lab):
+    pair = lab.pair()
+    for node in pair.nodes:
+        path = f"{node.config_dir}/{RESOURCE}.res"
+        with open(path, encoding="ascii") as file:
+            text = file.read()
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text.replace("connect-int 1;", "connect-int 8;"))
+    pair.up_to_date()
+    pair.alpha.adm("secondary", RESOURCE)
+    pair.beta.adm("primary", RESOURCE)
+    pair.beta.kill()
+    wait_until(lambda: "refuses" in pair.alpha.connection().get("reason", ""), 20,
+               "alpha to have called, and to pause before the next call")
+    pair.alpha.adm("primary", RESOURCE)
+    pair.beta.start()
+    for words in boot_commands():
+        pair.beta.adm(*words)
+    refused = pair.beta.adm("primary", RESOURCE, expect=11)
+    check("alpha is Primary" in refused.stderr, refused.stderr)
+    pair.wait_in_sync()
