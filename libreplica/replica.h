@@ -184,6 +184,7 @@ struct replica_status {
     enum replica_connection connection;
     enum replica_replication replication;
     enum replica_handover handover;
+    bool demoting; /* a person's `secondary` or `down` is under way: a promotion waits for it */
     bool io_suspended;
     uint64_t size;
     uint64_t epoch;

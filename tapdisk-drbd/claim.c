@@ -90,6 +90,15 @@ static bool is_primary(const struct claim *claim)
     return status.role == REPLICA_ROLE_PRIMARY;
 }
 
+/* The role is here, and stays: nobody is giving it back just now. */
+static bool keeps_role(const struct claim *claim)
+{
+    struct replica_status status;
+
+    replica_status(claim->replica, &status);
+    return status.role == REPLICA_ROLE_PRIMARY && !status.demoting;
+}
+
 static void promote(struct claim *claim);
 
 static void demoted(void *argument, int code, const char *text)
@@ -152,11 +161,11 @@ static void promote(struct claim *claim)
         tell_takers(claim, REPLICA_E_SHUTDOWN, "tapdisk-drbd is ending");
         return;
     }
-    if (is_primary(claim) && flags == 0) {
+    if (keeps_role(claim) && flags == 0) {
         tell_takers(claim, 0, "");
         return;
     }
-    claim->had = is_primary(claim);
+    claim->had = keeps_role(claim);
     if (!claim->had)
         claim->ours = false;
     claim->step = CLAIM_PROMOTING;

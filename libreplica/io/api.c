@@ -299,6 +299,7 @@ void replica_status(const struct replica *replica, struct replica_status *status
         .connection = core.connection,
         .replication = core.replication,
         .handover = core.handover,
+        .demoting = replica->control && control_demotes(replica->control),
         .io_suspended = core.io_suspended,
         .size = core.data_bytes,
         .epoch = core.epoch,

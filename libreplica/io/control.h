@@ -40,4 +40,7 @@ void control_close(struct control *control);
 /* Something in the status changed: tell watchers and waiters, at the end of this turn. */
 void control_changed(struct control *control);
 
+/* Somebody has typed `secondary` or `down`, and has no answer yet. */
+bool control_demotes(const struct control *control);
+
 #endif

@@ -152,6 +152,15 @@ static bool in_use(struct replica *replica, struct replica_control_request *requ
     return true;
 }
 
+bool control_demotes(const struct control *control)
+{
+    const struct replica_control_request *request = control->requests;
+
+    while (request && !request->demotes)
+        request = request->next;
+    return request;
+}
+
 struct core_command {
     const char *name;
     enum command_kind kind;
@@ -215,6 +224,7 @@ static bool run_core_command(struct replica *replica, struct replica_control_req
         if (command->gives_up && in_use(replica, request))
             return true;
         request->down = command->kind == COMMAND_DOWN;
+        request->demotes = request->down || command->kind == COMMAND_DEMOTE;
         driver_command(replica->driver, command->kind,
                        command->option && flag(object, command->option) ? command->flag : 0,
                        core_done, request);

@@ -15,7 +15,7 @@ struct replica_control_request {
     struct replica_control_request *next, **link;
     bool (*satisfied)(struct replica *replica, int *code, const char **text); /* a waiter's */
     struct replica_timer *limit;                                              /* a waiter's */
-    bool down;
+    bool down, demotes;
 };
 
 struct control_client {

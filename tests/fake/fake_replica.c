@@ -12,6 +12,7 @@ struct replica {
     struct fake_settings settings;
     uint8_t *data;
     enum replica_role role;
+    bool demoting;
     enum replica_connection connection;
     uint64_t shuffle;
     bool hold, no_discard;
@@ -104,8 +105,10 @@ void fake_replica_no_discard(struct replica *replica)
 
 void replica_status(const struct replica *replica, struct replica_status *status)
 {
-    *status = (struct replica_status){
-        .role = replica->role, .connection = replica->connection, .size = replica->settings.size};
+    *status = (struct replica_status){.role = replica->role,
+                                      .demoting = replica->demoting,
+                                      .connection = replica->connection,
+                                      .size = replica->settings.size};
 }
 
 struct replica_buffer *replica_buffer_get(struct replica *replica, uint32_t length)
@@ -271,6 +274,11 @@ static void requests_complete(void *argument)
 void fake_replica_role(struct replica *replica, enum replica_role role)
 {
     replica->role = role;
+}
+
+void fake_replica_demoting(struct replica *replica, bool demoting)
+{
+    replica->demoting = demoting;
 }
 
 void fake_replica_connection(struct replica *replica, enum replica_connection connection)

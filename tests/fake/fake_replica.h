@@ -19,6 +19,8 @@ void fake_replica_attach(struct replica *replica, struct replica_loop *loop);
 
 void fake_replica_connection(struct replica *replica, enum replica_connection connection);
 void fake_replica_role(struct replica *replica, enum replica_role role);
+/* A person has typed `secondary`, and it is not done yet. */
+void fake_replica_demoting(struct replica *replica, bool demoting);
 /* A turn completes some requests only, in an order of its own; 0: all, in theirs. */
 void fake_replica_shuffle(struct replica *replica, uint64_t seed);
 /* Requests wait until released. */

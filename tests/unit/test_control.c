@@ -293,6 +293,11 @@ START_TEST(test_other_commands)
 }
 END_TEST
 
+static bool is_demoting(void *argument)
+{
+    return status_of(argument).demoting;
+}
+
 /* `down` is answered, then the client of the library is told to end, and may close from there. */
 START_TEST(test_down)
 {
@@ -300,7 +305,9 @@ START_TEST(test_down)
 
     start_pair();
     client_open(&client, &nodes[0]);
-    ask(&client, "{\"command\":\"down\"}\n", NULL, NULL);
+    say(&client, "{\"command\":\"down\"}\n");
+    io_help_run(&help, is_demoting, &nodes[0]);
+    expect(&client, NULL, NULL);
     io_help_run(&help, is_over, &client);
     ck_assert_uint_eq(nodes[0].shutdowns, 1);
     ck_assert_ptr_null(nodes[0].replica);

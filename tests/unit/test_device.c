@@ -179,6 +179,31 @@ START_TEST(slow_promotion)
 }
 END_TEST
 
+/* A person has typed `secondary`: the role is still here, and will not be in a moment. */
+START_TEST(added_while_a_person_demotes)
+{
+    const struct replica_control_request *request;
+
+    fake_replica_role(replica, REPLICA_ROLE_PRIMARY);
+    fake_replica_demoting(replica, true);
+    fake_role_hold(true);
+    toolstack_makes(BACK, FRONT, 7, "vm1", "w");
+    turns(2);
+    request = ask("vbd-add", BACK);
+    ck_assert(!request->answered);
+    fake_replica_role(replica, REPLICA_ROLE_SECONDARY);
+    fake_replica_demoting(replica, false);
+    fake_role_answer();
+    ck_assert(request->answered);
+    ck_assert_int_eq(request->code, 0);
+    ck_assert_uint_eq(fake_role_promotions(), 1);
+    toolstack_removes(true); /* and it is the last guest's to give back */
+    ask("vbd-remove", BACK);
+    ck_assert_uint_eq(fake_role_demotions(), 1);
+    fake_role_answer();
+}
+END_TEST
+
 START_TEST(vanishes_while_the_promotion_is_asked)
 {
     const struct replica_control_request *request;
@@ -327,6 +352,7 @@ static void add_coming(Suite *suite)
     tcase_add_test(tcase, promotion_refused_is_the_answer);
     tcase_add_test(tcase, second_writer_is_refused_reader_is_not);
     tcase_add_test(tcase, slow_promotion);
+    tcase_add_test(tcase, added_while_a_person_demotes);
     tcase_add_test(tcase, vanishes_while_the_promotion_is_asked);
     tcase_add_test(tcase, blkback_has_to_let_go_first);
     tcase_add_test(tcase, blkback_that_never_binds_is_not_waited_for);
