@@ -161,7 +161,8 @@ static const struct adm_verb verbs[] = {
 static const struct {
     const char *name, *advice;
 } missing[] = {
-    {"adjust", "use `down` and `up` after a change of the configuration"},
+    {"adjust", "after a change of the configuration use `down` and `up`, or, while a guest runs, "
+               "`systemctl restart tapdisk-drbd@RESOURCE`"},
     {"apply-al", "it happens by itself at `up`"},
     {"check-resize", "`up` finds the metadata of a disk that has grown, then `resize`"},
     {"disk-options", "edit the *.res file, then `down` and `up`"},
