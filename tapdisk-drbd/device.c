@@ -17,7 +17,8 @@
  *
  * Before a vbd of another process's time asks for the role it gives the peer PEER_WAIT to connect:
  * an operator may have started the guest there, and then only the peer knows (P6). That one has no
- * ring is no difference: its guest may use it through the device model.
+ * ring is no difference: its guest may use it through the device model. So does a new vbd while the
+ * process is young: the host may have been away.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -386,7 +387,8 @@ bool device_is_added(const struct device *device)
 
 bool device_lacks_role(const struct device *device)
 {
-    return device->added && !device->claimed && !device->away && device->state != DEVICE_HELD;
+    return (device->added || device->add_done) && !device->claimed && !device->away &&
+           device->state != DEVICE_HELD;
 }
 
 bool device_wants_role(const struct device *device)

@@ -33,6 +33,7 @@ struct device_host {
     const char *nbd_path;
     const char *run_dir; /* a tmpfs: where what survives this process is kept */
     const char *sysfs;
+    uint64_t opened; /* when this process began to look */
     /* Something came in from the side: call device_look soon. */
     void (*wake)(void *argument);
     void *wake_argument;

@@ -10,8 +10,9 @@
 
 #define MILLISECONDS UINT64_C(1000000)
 
-static const uint64_t ADD_WAIT = 20000 * MILLISECONDS;  /* for xen-blkback to let go */
-static const uint64_t PEER_WAIT = 10000 * MILLISECONDS; /* for the peer to connect */
+static const uint64_t ADD_WAIT = 20000 * MILLISECONDS; /* for xen-blkback to let go */
+/* For the peer to connect: it may call only once in the default connect-int of 10 s. */
+static const uint64_t PEER_WAIT = 12000 * MILLISECONDS;
 static const uint64_t CLAIM_RETRY = 5000 * MILLISECONDS;
 static const uint64_t BACK_RETRY = 500 * MILLISECONDS; /* a guest waits for it */
 
@@ -109,6 +110,38 @@ void device_claimed(void *argument, int code, const char *text)
     device->host->wake(device->host->wake_argument);
 }
 
+/* The peer may be Primary, and only it can say so. A link that was given up after a split brain, or
+ * by a person, will not tell. */
+static bool waits_for_peer(struct device *device)
+{
+    uint64_t since = device->inherited ? device->since : device->host->opened;
+    struct replica_status status;
+
+    replica_status(device->host->replica, &status);
+    if (status.role == REPLICA_ROLE_PRIMARY || status.connection == REPLICA_CONNECTION_CONNECTED)
+        return false;
+    if (!device->inherited && status.connection == REPLICA_CONNECTION_STANDALONE)
+        return false;
+    if (device_now(device) < since + PEER_WAIT) {
+        if (!device->inherited)
+            device_problem(device, "waits for the peer to connect: the guest may run there");
+        device_look_by(device, since + PEER_WAIT);
+        return true;
+    }
+    if (status.connection != REPLICA_CONNECTION_STANDALONE)
+        return false;
+    device_problem(device, "the guest's I/O waits: the link is StandAlone, and the guest may have "
+                           "been started on the peer; connect it, or make this node Primary by "
+                           "hand");
+    return true;
+}
+
+static void claim_to_add(struct device *device)
+{
+    if (!device->wait.done && !waits_for_peer(device))
+        claim_take(device->host->claim, &device->wait, device->add_flags, device_claimed, device);
+}
+
 void device_add(struct device *device, unsigned flags, replica_done *done, void *argument)
 {
     if (device->add_done || device->remove_done) {
@@ -119,10 +152,11 @@ void device_add(struct device *device, unsigned flags, replica_done *done, void 
     device->add_argument = argument;
     device->add_since = device_now(device);
     device->removed = false;
+    device->add_flags = flags;
     if (device->claimed)
         device_finish_add(device);
-    else if (!device->wait.done)
-        claim_take(device->host->claim, &device->wait, flags, device_claimed, device);
+    else
+        claim_to_add(device);
 }
 
 void device_remove(struct device *device, replica_done *done, void *argument)
@@ -142,29 +176,6 @@ void device_remove(struct device *device, replica_done *done, void *argument)
         device_give_back(device);
 }
 
-/* The peer may be Primary, and only it can say so. A link that was given up after a split brain, or
- * by a person, will not tell. */
-static bool waits_for_peer(struct device *device)
-{
-    struct replica_status status;
-
-    if (!device->inherited)
-        return false;
-    replica_status(device->host->replica, &status);
-    if (status.role == REPLICA_ROLE_PRIMARY || status.connection == REPLICA_CONNECTION_CONNECTED)
-        return false;
-    if (device_now(device) < device->since + PEER_WAIT) {
-        device_look_by(device, device->since + PEER_WAIT);
-        return true;
-    }
-    if (status.connection != REPLICA_CONNECTION_STANDALONE)
-        return false;
-    device_problem(device, "the guest's I/O waits: the link is StandAlone, and the guest may have "
-                           "been started on the peer; connect it, or make this node Primary by "
-                           "hand");
-    return true;
-}
-
 /* A guest that stood still and runs again has the disk before a copy of it that never ran. Without
  * the link there is nobody to take it back from. */
 static unsigned claim_flags(const struct device *device)
@@ -179,6 +190,10 @@ static unsigned claim_flags(const struct device *device)
 
 void device_claim(struct device *device)
 {
+    if (device->add_done && !device->claimed && !device->leaving) {
+        claim_to_add(device);
+        return;
+    }
     if (!device->added || device->claimed || device->wait.done || device->away || device->leaving ||
         device->state == DEVICE_HELD)
         return;

@@ -42,6 +42,7 @@ struct device {
     uint64_t away_since;
     uint64_t since; /* when this state began */
     uint64_t add_since, claim_again;
+    unsigned add_flags;
     uint64_t deadline; /* when to look again, UINT64_MAX: on a change */
     char problem[REPLICA_ERROR_TEXT_MAX];
     struct claim_wait wait;

@@ -495,6 +495,7 @@ int xenside_open_at(struct xenside **xen, struct replica_loop *loop, struct repl
         return err_set(error, REPLICA_E_MEMORY, "no memory for the Xen side");
     made->host.loop = loop;
     made->host.replica = replica;
+    made->host.opened = replica_loop_now(loop);
     made->host.wake = wake;
     made->host.wake_argument = made;
     made->host.in_the_way = xenside_in_the_way;

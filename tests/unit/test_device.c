@@ -179,6 +179,40 @@ START_TEST(slow_promotion)
 }
 END_TEST
 
+/* The host may have been away, and the guest may run on the peer: that has a while to say so. One
+ * that is not called, or has had that while, is not waited for. */
+START_TEST(young_process_waits_for_the_peers_word)
+{
+    const struct replica_control_request *request;
+    static const enum replica_connection connections[] = {
+        REPLICA_CONNECTION_CONNECTING, REPLICA_CONNECTION_CONNECTING, REPLICA_CONNECTION_CONNECTING,
+        REPLICA_CONNECTION_STANDALONE};
+
+    fake_replica_connection(replica, connections[_i]);
+    if (_i == 2)
+        pass(13 * SECOND);
+    toolstack_makes(BACK, FRONT, 7, "vm1", "w");
+    turns(2);
+    request = ask("vbd-add", BACK);
+    ck_assert_int_eq(request->answered, _i >= 2);
+    if (_i < 2) {
+        pass(9 * SECOND);
+        ck_assert_uint_eq(fake_role_promotions(), 0);
+    }
+    if (_i == 0) { /* it calls */
+        fake_role_refuse(REPLICA_E_PEER_PRIMARY, "the peer is Primary");
+        fake_replica_connection(replica, REPLICA_CONNECTION_CONNECTED);
+        xenside_changed(xen);
+        turns(3);
+    }
+    if (_i == 1)
+        pass(4 * SECOND);
+    ck_assert(request->answered);
+    ck_assert_int_eq(request->code, _i == 0 ? REPLICA_E_PEER_PRIMARY : 0);
+    ck_assert_uint_eq(fake_role_promotions(), 1);
+}
+END_TEST
+
 /* A person has typed `secondary`: the role is still here, and will not be in a moment. */
 START_TEST(added_while_a_person_demotes)
 {
@@ -352,6 +386,7 @@ static void add_coming(Suite *suite)
     tcase_add_test(tcase, promotion_refused_is_the_answer);
     tcase_add_test(tcase, second_writer_is_refused_reader_is_not);
     tcase_add_test(tcase, slow_promotion);
+    tcase_add_loop_test(tcase, young_process_waits_for_the_peers_word, 0, 4);
     tcase_add_test(tcase, added_while_a_person_demotes);
     tcase_add_test(tcase, vanishes_while_the_promotion_is_asked);
     tcase_add_test(tcase, blkback_has_to_let_go_first);

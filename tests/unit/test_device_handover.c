@@ -368,7 +368,7 @@ START_TEST(next_process_finds_a_suspended_guest)
     fake_domain(7, FAKE_DOMAIN_RUNNING);
     if (_i == 1)
         fake_replica_connection(replica, REPLICA_CONNECTION_CONNECTING);
-    pass(10 * SECOND);
+    pass(12 * SECOND);
     ck_assert_uint_eq(fake_role_promotions(), 1);
     ck_assert_uint_eq(fake_role_flags(), _i == 1 ? 0 : REPLICA_PROMOTE_TAKE_BACK);
     ck_assert(is_answered(&front));
