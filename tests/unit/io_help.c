@@ -2,8 +2,8 @@
 /* io_help.c - see io_help.h. */
 #include "io_help.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,19 +41,21 @@ void io_help_open(struct io_help *help)
     ck_assert_ptr_nonnull(mkdtemp(help->directory));
 }
 
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
 void io_help_close(struct io_help *help)
 {
-    DIR *directory = opendir(help->directory);
-    struct dirent *entry;
+    enum { DESCRIPTORS = 8 };
 
     replica_timer_free(help->guard);
     replica_loop_free(help->loop);
-    ck_assert_ptr_nonnull(directory);
-    while ((entry = readdir(directory)))
-        if (entry->d_name[0] != '.')
-            unlinkat(dirfd(directory), entry->d_name, 0);
-    closedir(directory);
-    rmdir(help->directory);
+    ck_assert_int_eq(nftw(help->directory, remove_one, DESCRIPTORS, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 void io_help_run(struct io_help *help, bool (*over)(void *argument), void *argument)
