@@ -162,7 +162,7 @@ START_TEST(test_many)
 }
 END_TEST
 
-enum { BUSY_JOBS = 1000 };
+enum { BUSY_JOBS = 1000, BUSY_BYTES = 2 << 20 };
 
 static struct busy {
     struct job jobs[BUSY_JOBS];
@@ -172,7 +172,9 @@ static struct busy {
 
 static void busy_start(struct job *job)
 {
-    job->request.offset = (uint64_t)(rand_r(&busy.seed) % (16 << 8)) * REPLICA_BLOCK_BYTES;
+    unsigned block = (unsigned)rand_r(&busy.seed) % (BUSY_BYTES / REPLICA_BLOCK_BYTES);
+
+    job->request.offset = (uint64_t)block * REPLICA_BLOCK_BYTES;
     busy.open++;
     replica_submit(nodes[0].replica, &job->request);
 }
@@ -225,7 +227,7 @@ START_TEST(test_verify_under_load)
         memset(replica_buffer_data(job->request.buffer), i, REPLICA_BLOCK_BYTES);
         busy_start(job);
     }
-    driver_verify(nodes[1].replica->driver, 0, 0, verify_begun, NULL);
+    driver_verify(nodes[1].replica->driver, 0, BUSY_BYTES, verify_begun, NULL);
     io_help_run(&help, is_verified, NULL);
     busy.stop = true;
     io_help_run(&help, is_idle, NULL);
