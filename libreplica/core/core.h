@@ -84,7 +84,7 @@ struct core_config {
     uint64_t connect_interval; /* net { connect-int }: back-off between connection attempts */
     uint32_t ko_count; /* net { ko-count }: timeouts one write may stay unanswered; 0: never */
     uint64_t
-        confirm_interval; /* longest time a write stays unconfirmed on an idle pair, e.g. 1 s */
+        confirm_interval; /* longest time a write stays unconfirmed on an idle pair, e.g. 2 s */
     /* How fast a resync or a verification asks; pace.c says what follows. Bytes a second. */
     uint64_t resync_rate_max;   /* disk { c-max-rate }; 0: unlimited */
     uint64_t resync_rate_min;   /* disk { c-min-rate }; 0: whatever the guest does */

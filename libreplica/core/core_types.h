@@ -27,7 +27,7 @@ enum core_limits {
 #else
     CORE_PEER_SLOTS = WIRE_WINDOW_REQUESTS,
     CORE_RESYNC_UNFLUSHED = 256,  /* written, not yet flushed, on the target */
-    CORE_TRANSFER_RECORDS = 4096, /* writes that may wait for a confirm */
+    CORE_TRANSFER_RECORDS = 8192, /* writes that may wait for a confirm */
     CORE_STAGING_BLOCKS = 16,     /* METADATA_BLOCK_BYTES each */
     CORE_BITMAP_BURST = 16,       /* bitmap blocks sent between two pongs */
     CORE_PIECE_BYTES = 64 << 20,  /* a larger discard runs in pieces: bounded AL references */

@@ -10,7 +10,7 @@
 #include "libreplica/io/config_options.h"
 
 enum { REQUESTS_MAX = 1024 };
-#define CONFIRM_INTERVAL UINT64_C(1000000000)
+#define CONFIRM_INTERVAL UINT64_C(2000000000)
 
 enum level { LEVEL_COMMON = 1, LEVEL_RESOURCE = 2, LEVEL_HOST = 4, LEVEL_VOLUME = 8 };
 
