@@ -82,21 +82,23 @@ static void tell_takers(struct claim *claim, int code, const char *text)
     tell_all(&claim->takers, code, text);
 }
 
-static bool is_primary(const struct claim *claim)
+static struct replica_status status_of(const struct claim *claim)
 {
     struct replica_status status;
 
     replica_status(claim->replica, &status);
-    return status.role == REPLICA_ROLE_PRIMARY;
+    return status;
+}
+
+static bool is_primary(const struct claim *claim)
+{
+    return status_of(claim).role == REPLICA_ROLE_PRIMARY;
 }
 
 /* The role is here, and stays: nobody is giving it back just now. */
 static bool keeps_role(const struct claim *claim)
 {
-    struct replica_status status;
-
-    replica_status(claim->replica, &status);
-    return status.role == REPLICA_ROLE_PRIMARY && !status.demoting;
+    return is_primary(claim) && !status_of(claim).demoting;
 }
 
 static void promote(struct claim *claim);

@@ -111,7 +111,8 @@ void device_claimed(void *argument, int code, const char *text)
 }
 
 /* The peer may be Primary, and only it can say so. A link that was given up after a split brain, or
- * by a person, will not tell. */
+ * by a person, will not tell; and a new vbd whose disk nobody may write to alone need not wait to
+ * hear that. */
 static bool waits_for_peer(struct device *device)
 {
     uint64_t since = device->inherited ? device->since : device->host->opened;
@@ -120,7 +121,8 @@ static bool waits_for_peer(struct device *device)
     replica_status(device->host->replica, &status);
     if (status.role == REPLICA_ROLE_PRIMARY || status.connection == REPLICA_CONNECTION_CONNECTED)
         return false;
-    if (!device->inherited && status.connection == REPLICA_CONNECTION_STANDALONE)
+    if (!device->inherited && (status.connection == REPLICA_CONNECTION_STANDALONE ||
+                               status.disk < REPLICA_DISK_CONSISTENT))
         return false;
     if (device_now(device) < since + PEER_WAIT) {
         if (!device->inherited)

@@ -228,7 +228,7 @@ static bool peer_has_it_all(const struct core *core)
  * loses against all but a copy that nobody calls good. */
 void core_disk_failed(struct core *core, int code, const char *what)
 {
-    bool last_copy = !peer_has_it_all(core);
+    bool peer_has = peer_has_it_all(core);
 
     if (core->disk == REPLICA_DISK_FAILED || core->disk == REPLICA_DISK_DISKLESS ||
         core->disk == REPLICA_DISK_DETACHING)
@@ -242,7 +242,7 @@ void core_disk_failed(struct core *core, int code, const char *what)
     core->grant.type = 0;
     abandon_command(core);
     core->loss.last_copy = core->role == REPLICA_ROLE_PRIMARY && !MUTANT(last_copy_unasked);
-    if (!last_copy || MUTANT(last_copy_dropped)) {
+    if (peer_has || MUTANT(last_copy_dropped)) {
         core->super.flags &= ~(uint32_t)METADATA_WAS_UPTODATE;
         if (!core->loss.last_copy || MUTANT(last_copy_dropped))
             core->super.flags &= ~(uint32_t)METADATA_CONSISTENT;

@@ -14,6 +14,7 @@ struct replica {
     enum replica_role role;
     bool demoting;
     enum replica_connection connection;
+    enum replica_disk disk;
     uint64_t shuffle;
     bool hold, no_discard;
     unsigned fail_after;
@@ -47,6 +48,7 @@ struct replica *fake_replica_new(const struct fake_settings *settings)
     replica->role = REPLICA_ROLE_PRIMARY;
     replica->queue_tail = &replica->queue_head;
     replica->connection = REPLICA_CONNECTION_CONNECTED;
+    replica->disk = REPLICA_DISK_UPTODATE;
     if (replica->data == MAP_FAILED) {
         free(replica);
         return NULL;
@@ -108,6 +110,7 @@ void replica_status(const struct replica *replica, struct replica_status *status
     *status = (struct replica_status){.role = replica->role,
                                       .demoting = replica->demoting,
                                       .connection = replica->connection,
+                                      .disk = replica->disk,
                                       .size = replica->settings.size};
 }
 
@@ -279,6 +282,11 @@ void fake_replica_role(struct replica *replica, enum replica_role role)
 void fake_replica_demoting(struct replica *replica, bool demoting)
 {
     replica->demoting = demoting;
+}
+
+void fake_replica_disk(struct replica *replica, enum replica_disk disk)
+{
+    replica->disk = disk;
 }
 
 void fake_replica_connection(struct replica *replica, enum replica_connection connection)

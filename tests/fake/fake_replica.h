@@ -17,6 +17,7 @@ struct fake_settings {
 struct replica *fake_replica_new(const struct fake_settings *settings);
 void fake_replica_attach(struct replica *replica, struct replica_loop *loop);
 
+void fake_replica_disk(struct replica *replica, enum replica_disk disk); /* UpToDate at first */
 void fake_replica_connection(struct replica *replica, enum replica_connection connection);
 void fake_replica_role(struct replica *replica, enum replica_role role);
 /* A person has typed `secondary`, and it is not done yet. */

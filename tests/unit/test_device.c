@@ -180,17 +180,20 @@ START_TEST(slow_promotion)
 END_TEST
 
 /* The host may have been away, and the guest may run on the peer: that has a while to say so. One
- * that is not called, or has had that while, is not waited for. */
+ * that is not called, or has had that while, is not waited for; nor is it where the disk decides.
+ */
 START_TEST(young_process_waits_for_the_peers_word)
 {
     const struct replica_control_request *request;
     static const enum replica_connection connections[] = {
         REPLICA_CONNECTION_CONNECTING, REPLICA_CONNECTION_CONNECTING, REPLICA_CONNECTION_CONNECTING,
-        REPLICA_CONNECTION_STANDALONE};
+        REPLICA_CONNECTION_STANDALONE, REPLICA_CONNECTION_CONNECTING};
 
     fake_replica_connection(replica, connections[_i]);
     if (_i == 2)
         pass(13 * SECOND);
+    if (_i == 4)
+        fake_replica_disk(replica, REPLICA_DISK_OUTDATED);
     toolstack_makes(BACK, FRONT, 7, "vm1", "w");
     turns(2);
     request = ask("vbd-add", BACK);
@@ -386,7 +389,7 @@ static void add_coming(Suite *suite)
     tcase_add_test(tcase, promotion_refused_is_the_answer);
     tcase_add_test(tcase, second_writer_is_refused_reader_is_not);
     tcase_add_test(tcase, slow_promotion);
-    tcase_add_loop_test(tcase, young_process_waits_for_the_peers_word, 0, 4);
+    tcase_add_loop_test(tcase, young_process_waits_for_the_peers_word, 0, 5);
     tcase_add_test(tcase, added_while_a_person_demotes);
     tcase_add_test(tcase, vanishes_while_the_promotion_is_asked);
     tcase_add_test(tcase, blkback_has_to_let_go_first);

@@ -13,7 +13,6 @@ from lab import scenario
 from scenarios_disk import disk_size, expect_same
 from scenarios_harness import expect_clean
 
-REFUSAL_MOST = 32  # seconds: 20, and the 12 that a young process gives its peer to connect
 THEIRS = "/etc/xen/scripts/block-drbd.drbd-utils"
 
 
@@ -29,7 +28,7 @@ def expect_refused(lab, host, guest, *words):
     for word in words:
         lab.check(word in text, f"'{word}' is not in what xl says: {lines}")
     lab.say(text.splitlines()[0].split("script: ")[-1])
-    lab.check(float(lines[-1]) < REFUSAL_MOST, f"the refusal took {lines[-1]} s")
+    lab.check(float(lines[-1]) < 20, f"the refusal took {lines[-1]} s")
     host.wait_for(f"[ $(xl list | wc -l) -eq {before} ]", 20,
                   "the refused guest has gone")
     left = host.run("xenstore-ls -f /local/domain/0/backend | grep -c "
