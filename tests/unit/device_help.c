@@ -198,6 +198,25 @@ void toolstack_removes(bool force)
     turns(3);
 }
 
+void frontend_comes_again(struct front *front)
+{
+    put(FRONT, "state", "1");
+    turns(2);
+    expect_node(BACK, "state", "2");
+    frontend_publishes(FRONT, front, 7);
+    expect_node(BACK, "state", "4");
+    works(front);
+}
+
+struct xenside *process_ends(void)
+{
+    struct xenside *old = xen;
+
+    close_xen();
+    fake_role_reset(replica);
+    return old;
+}
+
 struct plane_usage usage(void)
 {
     struct plane_usage now;

@@ -47,6 +47,10 @@ void works(struct front *front);
 /* Our end follows once its rings have been quiet for a moment. */
 void frontend_closes(void);
 void toolstack_removes(bool force);
+/* After it has closed: the guest's next kernel, or a driver that is loaded again. */
+void frontend_comes_again(struct front *front);
+/* As after a kill: it has done nothing but end. The caller closes it in the test's end. */
+struct xenside *process_ends(void);
 struct plane_usage usage(void);
 /* A group of tests with setup and teardown. */
 TCase *group(Suite *suite, const char *name);

@@ -52,16 +52,6 @@ static bool is_answered(struct front *front)
     return front_take(front, &response);
 }
 
-/* As after a kill; its memory is let go in the test's end. */
-static struct xenside *process_ends(void)
-{
-    struct xenside *old = xen;
-
-    close_xen();
-    fake_role_reset(replica);
-    return old;
-}
-
 /* What `status` says of the only vbd. */
 static void expect_problem(const char *text)
 {
