@@ -16,8 +16,9 @@ from scenarios_harness import expect_clean
 THEIRS = "/etc/xen/scripts/block-drbd.drbd-utils"
 
 
-def expect_refused(lab, host, guest, *words):
-    """`xl create` fails soon, says all the words, and leaves nothing behind."""
+def expect_refused(lab, host, guest, *words, busy=False):
+    """`xl create` fails soon, says all the words, and leaves nothing behind. On a busy emulated
+    host xl itself takes its time, and "soon" is not looked at."""
     host.push(guest.config, f"/tmp/{guest.name}.cfg")
     before = host.run("xl list").out.count("\n")
     result = host.run("TIMEFORMAT=%R; time xl create "
@@ -27,8 +28,8 @@ def expect_refused(lab, host, guest, *words):
     lab.check(result.code != 0, f"{guest.name} was created on {host.name}")
     for word in words:
         lab.check(word in text, f"'{word}' is not in what xl says: {lines}")
-    lab.say(text.splitlines()[0].split("script: ")[-1])
-    lab.check(float(lines[-1]) < 20, f"the refusal took {lines[-1]} s")
+    lab.say(f"{lines[-1]} s: " + text.splitlines()[0].split("script: ")[-1])
+    lab.check(busy or float(lines[-1]) < 20, f"the refusal took {lines[-1]} s")
     host.wait_for(f"[ $(xl list | wc -l) -eq {before} ]", 20,
                   "the refused guest has gone")
     left = host.run("xenstore-ls -f /local/domain/0/backend | grep -c "
@@ -60,11 +61,12 @@ def hotplug_errors(lab):
     load = guest.stamp(blocks=4096, depth=4)
     guest.wait_writes(20, 60)
     second = lab.guest("vm2", [resource.disk_line()], memory=128)
-    expect_refused(lab, alpha, second, "vm1 is attached for writing to domain "
-                   f"{guest.domain_id()} already", "xl block-detach")
-    expect_refused(lab, beta, second, "alpha is Primary and its guest", "shut that guest down")
+    attached = f"vm1 is attached for writing to domain {guest.domain_id()} already"
+    expect_refused(lab, alpha, second, attached, "xl block-detach", busy=True)
     guest.wait_writes(50, 60)
     guest.stop_stamping(load)
+    expect_refused(lab, alpha, second, attached)
+    expect_refused(lab, beta, second, "alpha is Primary and its guest", "shut that guest down")
     expect_clean(lab, guest.journal, guest.verify(blocks=4096))
     expect_same(lab, resource, disk_size(guest))
 
